@@ -1,0 +1,197 @@
+"""Every error SCR raises on purpose.
+
+ScrError                     exit 1  HTTP 500
+├── InvalidInput             exit 2  HTTP 422  an argument, fact, query or setting cannot be used
+│   ├── PackInvalid          exit 2  HTTP 422  lines of a fact pack cannot be used
+│   └── UndeclaredRelation   exit 2  HTTP 422  a closed store does not know this relation
+├── FactNotFound             exit 3  HTTP 404  no fact has this id
+├── TraceNotFound            exit 3  HTTP 404  no trace has this id
+├── FactConflict             exit 4  HTTP 409  two approved facts fill one slot at one time
+├── TransitionRefused        exit 4  HTTP 409  a fact's status does not allow this move
+├── StoreError               exit 5  HTTP 500  the store cannot be read or written
+│   ├── StoreMissing         exit 5  HTTP 500  there is no store at this path
+│   ├── StoreExists          exit 5  HTTP 409  there already is a store at this path
+│   ├── StoreCorrupt         exit 5  HTTP 500  the file is no readable store
+│   ├── StoreTooNew          exit 5  HTTP 500  a newer version of SCR wrote this store
+│   └── StoreBusy            exit 5  HTTP 503  another process kept the store locked too long
+├── ModelUnavailable         exit 6  HTTP 503  a model cannot be loaded
+└── UpstreamError            exit 7  HTTP 502  the wrapped chat model failed
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+
+class ScrError(Exception):
+    """Base of every error SCR raises on purpose; catch this one at the edges."""
+
+    exit_code: ClassVar[int] = 1
+    http_status: ClassVar[int] = 500
+
+
+class InvalidInput(ScrError):
+    """What the caller gave cannot be used; the message says what would do."""
+
+    exit_code = 2
+    http_status = 422
+
+
+class PackInvalid(InvalidInput):
+    """Lines of a fact pack cannot be used."""
+
+    def __init__(self, path: str, problems: Sequence[tuple[int, str]], *, kept: int = 0) -> None:
+        self.path, self.problems, self.kept = path, tuple(problems), kept
+        lines = "\n".join(f"  line {number}: {reason}" for number, reason in self.problems[:20])
+        more = f"\n  … and {len(problems) - 20} more" if len(problems) > 20 else ""
+        outcome = (
+            f"the other {kept} were taken"
+            if kept
+            else "nothing was taken; mend them, or pass --keep-going to take the others"
+        )
+        count = f"{len(problems)} unusable line{'s' if len(problems) != 1 else ''}"
+        super().__init__(f"{path}: {count}, {outcome}\n{lines}{more}")
+
+
+class UndeclaredRelation(InvalidInput):
+    """The store has a closed list of relations and this one is not on it."""
+
+    def __init__(self, relation: str, declared: Sequence[str]) -> None:
+        self.relation, self.declared = relation, tuple(declared)
+        known = ", ".join(sorted(declared)) or "none"
+        super().__init__(
+            f"relation {relation!r} is not declared in this store (declared: {known}); "
+            "use a declared one, or declare it with `scr init --relations FILE` on the store"
+        )
+
+
+class FactNotFound(ScrError):
+    """No fact in the store has this id."""
+
+    exit_code = 3
+    http_status = 404
+
+    def __init__(self, fact_id: str) -> None:
+        self.fact_id = fact_id
+        super().__init__(f"no fact {fact_id!r}; `scr list` shows the ids in this store")
+
+
+class TraceNotFound(ScrError):
+    """No trace has this id, or its retention time is over."""
+
+    exit_code = 3
+    http_status = 404
+
+    def __init__(self, trace_id: str) -> None:
+        self.trace_id = trace_id
+        super().__init__(f"no trace {trace_id!r}; traces are kept for `trace_retention_days`")
+
+
+class FactConflict(ScrError):
+    """Two approved facts give one subject and relation different targets at one time."""
+
+    exit_code = 4
+    http_status = 409
+
+    def __init__(self, slot: str, target: str, rival_id: str, rival_target: str) -> None:
+        self.slot, self.target = slot, target
+        self.rival_id, self.rival_target = rival_id, rival_target
+        super().__init__(
+            f"{slot} is already {rival_target!r} by fact {rival_id}, which holds at the same time "
+            f"as {target!r}; replace it (`scr supersede {rival_id} TARGET`), retire it "
+            f"(`scr retire {rival_id}`), or give one of them a validity that ends"
+        )
+
+
+class TransitionRefused(ScrError):
+    """A fact's status does not allow this move."""
+
+    exit_code = 4
+    http_status = 409
+
+    def __init__(self, fact_id: str, status: str, move: str, hint: str) -> None:
+        self.fact_id, self.status, self.move = fact_id, status, move
+        super().__init__(f"cannot {move} fact {fact_id}: it is {status}; {hint}")
+
+
+class StoreError(ScrError):
+    """The store cannot be read or written."""
+
+    exit_code = 5
+
+
+class StoreMissing(StoreError):
+    """There is no store at this path."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        super().__init__(
+            f"no store at {path}; make one with `scr --store {path} init`, "
+            "or name another with --store or SCR_STORE"
+        )
+
+
+class StoreExists(StoreError):
+    """There already is a store at this path."""
+
+    http_status = 409
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        super().__init__(f"{path} already exists and was left as it is; choose another path")
+
+
+class StoreCorrupt(StoreError):
+    """The file is no readable store. It is never changed or replaced."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(
+            f"{path} is not a readable store ({reason}); the file was left untouched: "
+            "restore it from a backup, or `scr import` an export into a new store"
+        )
+
+
+class StoreTooNew(StoreError):
+    """A newer version of SCR wrote this store."""
+
+    def __init__(self, path: str, found: str) -> None:
+        self.path, self.found = path, found
+        super().__init__(
+            f"{path} was written by a newer version of SCR (schema {found}); "
+            "the file was left untouched: upgrade scr to open it"
+        )
+
+
+class StoreBusy(StoreError):
+    """Another process kept the store locked for longer than we wait."""
+
+    http_status = 503
+
+    def __init__(self, path: str, seconds: float) -> None:
+        self.path, self.seconds = path, seconds
+        super().__init__(
+            f"{path} stayed locked by another process for {seconds:g} s; nothing was written: "
+            "try again, or find the process that holds it"
+        )
+
+
+class ModelUnavailable(ScrError):
+    """A model cannot be loaded; the message says how to get it."""
+
+    exit_code = 6
+    http_status = 503
+
+    def __init__(self, model: str, reason: str) -> None:
+        self.model, self.reason = model, reason
+        super().__init__(f"model {model!r} cannot be loaded: {reason}")
+
+
+class UpstreamError(ScrError):
+    """The wrapped chat model failed."""
+
+    exit_code = 7
+    http_status = 502
+
+    def __init__(self, model: str, reason: str) -> None:
+        self.model, self.reason = model, reason
+        super().__init__(f"the chat model {model!r} failed: {reason}")

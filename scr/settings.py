@@ -1,0 +1,80 @@
+"""Settings: arguments over environment (`SCR_…`) over a TOML file (`scr.toml`)."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from scr.errors import InvalidInput
+from scr.facts import DEFAULT_SCOPE, Scope, explain
+
+CONFIG_FILE = Path("scr.toml")
+
+
+class Settings(BaseSettings):
+    """Everything that can be set, with its default."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SCR_", extra="forbid", frozen=True, toml_file=CONFIG_FILE
+    )
+
+    store: Path = Path("facts.db")
+    """The SQLite file with the facts."""
+
+    user: str = ""
+    """Who is named as the author of changes; empty: the login name."""
+
+    embedder: str = "offline"
+    """Embedding model: a hub id, a path, or `offline` (the model of the `offline` extra)."""
+
+    scope: Scope = DEFAULT_SCOPE
+    """Scope of queries and new facts that name none."""
+
+    threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Probability from which a fact applies; `None`: the detector's calibrated one."""
+
+    candidates: Annotated[int, Field(ge=1, le=1000)] = 16
+    """Facts taken from the key index for each query."""
+
+    max_facts: Annotated[int, Field(ge=1, le=100)] = 8
+    """Most facts injected into one prompt."""
+
+    budget: Annotated[int, Field(ge=1)] = 1024
+    """Most tokens injected into one prompt, as the wrapped model counts them."""
+
+    trace_text: bool = False
+    """Whether traces keep message text; otherwise hashes and ids only."""
+
+    trace_retention_days: Annotated[float, Field(ge=0)] = 30.0
+    """How long traces are kept; 0 keeps none."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments first, then the environment, then `scr.toml` in the working directory."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def load_settings(**arguments: object) -> Settings:
+    """Return the settings in force; arguments that are `None` count as not given.
+
+    Raises:
+        InvalidInput: naming each setting that cannot be used and why.
+    """
+    given = {name: value for name, value in arguments.items() if value is not None}
+    try:
+        return Settings(**given)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise InvalidInput(f"settings: {explain(error)}") from error

@@ -1,0 +1,261 @@
+"""Fact packs: JSONL in and out, one fact a line. `knowledge/README.md` describes the format.
+
+A line means a stored fact if it names its id. Without id it means the fact that has its slot,
+start and target, or the successor of the fact it supersedes; where there is no slot, the fact
+that once had its very content. A line that means no stored fact adds one.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from scr.errors import InvalidInput, PackInvalid, ScrError
+from scr.facts import Fact, Revision, Validity, explain
+from scr.records import Record
+from scr.store.transaction import Transaction, contradict
+
+_BREAKS = {"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+
+
+class ImportReport(Record):
+    """What an import did, in numbers of lines."""
+
+    added: int
+    """Lines that became new facts."""
+
+    revised: int
+    """Lines that changed a fact."""
+
+    unchanged: int
+    """Lines that the store already held."""
+
+    failed: int
+    """Lines that could not be used."""
+
+    problems: tuple[tuple[int, str], ...] = ()
+    """For each of those its number, from 1, and what is wrong with it."""
+
+
+class Line(NamedTuple):
+    """A line of a pack that holds a fact."""
+
+    number: int
+    """Its place in the file, from 1."""
+
+    fact: Fact
+    """What it says."""
+
+    @property
+    def named(self) -> bool:
+        """Whether the line gives an id."""
+        return "id" in self.fact.model_fields_set
+
+
+class Pack(NamedTuple):
+    """A pack as it was read, before any of it is applied."""
+
+    lines: list[Line]
+    """Its facts."""
+
+    problems: list[tuple[int, str]]
+    """Number and fault of the lines that hold none."""
+
+
+def read_pack(lines: Iterable[str | bytes]) -> Pack:
+    """Read a pack. Blank lines and lines that begin with `#` are skipped; never raises."""
+    pack, first_with = Pack([], []), dict[str, int]()
+    for number, raw in enumerate(lines, start=1):
+        try:
+            if (fields := _read_line(raw)) is None:
+                continue
+            line = Line(number, Fact.model_validate(fields))
+            if line.named and (first := first_with.setdefault(line.fact.id, number)) != number:
+                raise ValueError(f"gives fact {line.fact.id}, as line {first} does already")
+        except ValidationError as error:
+            pack.problems.append((number, explain(error)))
+        except ValueError as error:
+            pack.problems.append((number, str(error)))
+        else:
+            pack.lines.append(line)
+    return pack
+
+
+def import_pack(
+    transaction: Transaction, pack: Pack, *, name: str, keep_going: bool
+) -> ImportReport:
+    """Apply a pack; see `Store.import_pack`."""
+    work = _Import(transaction)
+    work.apply(pack.lines)
+    problems = tuple(sorted(pack.problems + work.problems))
+    if problems and not keep_going:
+        raise PackInvalid(name, problems)
+    return ImportReport(
+        added=work.added,
+        revised=work.revised,
+        unchanged=work.unchanged,
+        failed=len(problems),
+        problems=problems,
+    )
+
+
+def export_pack(facts: Sequence[Fact]) -> Iterator[str]:
+    """Yield `facts` as lines, sorted by id; see `Store.export_pack`."""
+    ids, superseded = {fact.id for fact in facts}, {fact.supersedes for fact in facts}
+    for fact in sorted(facts, key=lambda fact: fact.id):
+        fields = {"id": fact.id, **fact.model_dump(mode="json", exclude_defaults=True)}
+        if fact.supersedes not in ids:  # retired, say: a pack stands for itself
+            fields.pop("supersedes", None)
+        if fact.id in superseded:  # its end is final, even where it is open
+            fields["validity"] = fact.validity.model_dump(mode="json")
+        text = json.dumps(fields, ensure_ascii=False)
+        for mark, escape in _BREAKS.items():  # which some readers take for the end of a line
+            text = text.replace(mark, escape)
+        yield text
+
+
+class _Import:
+    """One pack on its way into a transaction."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+        self._meant: dict[str, Line] = {}  # by id of the stored fact
+        self.problems: list[tuple[int, str]] = []
+        self.added = self.revised = self.unchanged = 0
+
+    def apply(self, lines: Sequence[Line]) -> None:
+        """Apply every line that can be; note what refuses the others."""
+        named = {line.fact.id: line for line in lines if line.named}
+        # What changes a stored fact comes first: it may make room for what is new.
+        new = [line for line in lines if not self._dealt_with(line, self._update)]
+        for line in _after_superseded(new):
+            superseded = named.get(line.fact.supersedes or "")
+            settled = superseded is not None and _is_settled(superseded.fact, line.fact)
+            self._dealt_with(line, partial(self._update_or_add, settled=settled))
+
+    def _dealt_with(self, line: Line, step: Callable[[Line], bool]) -> bool:
+        try:
+            return step(line)
+        except ScrError as error:
+            self.problems.append((line.number, str(error)))
+            return True
+
+    def _update_or_add(self, line: Line, *, settled: bool) -> bool:
+        if not self._update(line):  # an earlier line may have added what this one means
+            added = self._transaction.add(line.fact, settled=settled)
+            self._meant[added.fact.id] = line
+            self.added += 1
+        return True
+
+    def _update(self, line: Line) -> bool:
+        """Bring the fact that the line means up to date; `False` if there is none."""
+        if (stored := self._find(line)) is None:
+            return False
+        wanted = self._wanted(line.fact, stored.fact)
+        other = self._meant.setdefault(stored.fact.id, line)
+        if wanted == stored.fact:
+            self.unchanged += 1
+            return True
+        if other is not line:
+            raise InvalidInput(
+                f"means fact {stored.fact.id}, as line {other.number} does, but differs from it"
+            )
+        self._transaction.revise(stored.fact.id, wanted.model_dump())
+        self.revised += 1
+        return True
+
+    def _find(self, line: Line) -> Revision | None:
+        fact = line.fact
+        if line.named:
+            return self._transaction.find(fact.id)
+        if fact.slot is None:
+            return self._transaction.of_content(fact.content_hash)
+        alike = [
+            found
+            for found in self._transaction.in_slot(fact)
+            if found.fact.target == fact.target and _starts_alike(fact, found.fact)
+        ]
+        # A retired fact is meant only where nothing in use is.
+        return max(
+            alike,
+            key=lambda found: (found.status != "retired", found.fact.rank == fact.rank),
+            default=None,
+        )
+
+    def _wanted(self, given: Fact, stored: Fact) -> Fact:
+        """Return `stored` as the line wants it.
+
+        What superseding filled in stays unless the line says otherwise: the start of the
+        successor, the end of the fact that it replaced.
+        """
+        start, end, closed = given.validity.start, given.validity.end, stored.validity.end
+        if start is None and given.supersedes:
+            start = stored.validity.start
+        later = closed is not None and (end is None or end > closed)
+        if closed and later and self._transaction.was_closed(stored.id, closed):
+            end = closed
+        if start and end and start >= end:
+            raise InvalidInput(f"holds from {start}, but fact {stored.id} was replaced at {end}")
+        return given.model_copy(
+            update={
+                "id": stored.id,
+                "supersedes": given.supersedes or stored.supersedes,
+                "validity": Validity(start=start, end=end),
+            }
+        )
+
+
+def _read_line(raw: str | bytes) -> dict[str, Any] | None:
+    try:
+        text = raw.decode() if isinstance(raw, bytes) else raw
+    except UnicodeDecodeError as error:
+        raise ValueError(f"is no UTF-8 text: {error.reason} at byte {error.start}") from error
+    text = text.removeprefix("\ufeff").strip()
+    if not text or text.startswith("#"):
+        return None
+    try:
+        fields = json.loads(text, object_pairs_hook=_without_repeats)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"is no JSON: {error.msg} at column {error.colno}") from error
+    except RecursionError as error:
+        raise ValueError("is nested too deeply") from error
+    if not isinstance(fields, dict):
+        raise ValueError("is no JSON object: write one fact as {…} on each line")
+    return fields
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        names = [name for name, _ in pairs]
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"gives {repeated!r} twice")
+    return fields
+
+
+def _after_superseded(lines: Sequence[Line]) -> list[Line]:
+    """Return `lines` in their order, but each after the line that it supersedes."""
+    waiting = {line.fact.id: line for line in lines}
+    ordered: list[Line] = []
+    for line in lines:
+        chain, step = [], line.fact.id
+        while step in waiting:
+            chain.append(waiting.pop(step))
+            step = chain[-1].fact.supersedes or ""
+        ordered += reversed(chain)
+    return ordered
+
+
+def _is_settled(superseded: Fact, successor: Fact) -> bool:
+    """Whether a line states its end, so that its successor need not set it."""
+    stated = "end" in superseded.validity.model_fields_set
+    return stated and not contradict(superseded, successor)
+
+
+def _starts_alike(given: Fact, stored: Fact) -> bool:
+    start = given.validity.start
+    if given.supersedes:
+        return stored.supersedes == given.supersedes and start in (None, stored.validity.start)
+    return stored.validity.start == start

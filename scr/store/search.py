@@ -1,0 +1,69 @@
+"""Full-text search over facts: SQLite's FTS5, one row of words for each revision.
+
+The words are folded by `normalize` on both sides; the index keeps the words only, not the text.
+"""
+
+import re
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from scr.facts import Fact, Revision, normalize
+
+_MOST_WORDS = 32  # of a search; a longer one is cut there
+_LONGEST_WORD = 100
+
+_INSERT = sa.text(
+    "INSERT INTO words (rowid, names, relation, target, statement, questions) "
+    "VALUES (:sequence, :names, :relation, :target, :statement, :questions)"
+)
+# A word in a name says more than one in a derived question.
+_MATCHES = (
+    sa.text(
+        "SELECT rowid AS sequence, bm25(words, 8.0, 4.0, 4.0, 2.0, 1.0) AS distance "
+        "FROM words WHERE words MATCH :expression"
+    )
+    .columns(sa.column("sequence", sa.Integer), sa.column("distance", sa.Float))
+    .subquery("matches")
+)
+
+
+def index_words(connection: sa.Connection, revisions: Sequence[Revision]) -> None:
+    """Add the words of new revisions to the index."""
+    if revisions:
+        connection.execute(_INSERT, [_words(r.sequence, r.fact) for r in revisions])
+
+
+def matching(
+    select: "sa.Select[tuple[object, ...]]", sequence: sa.Column[int], text: str
+) -> "sa.Select[tuple[object, ...]] | None":
+    """Narrow `select` to revisions that hold every word of `text`, the best first.
+
+    The last letters of a word may be missing. `None` where `text` has no word at all.
+    """
+    expression = _expression(text)
+    if not expression:
+        return None
+    joined = select.join(_MATCHES, _MATCHES.c.sequence == sequence)
+    return (
+        joined.order_by(None).order_by(_MATCHES.c.distance, sequence).params(expression=expression)
+    )
+
+
+def _words(sequence: int, fact: Fact) -> dict[str, object]:
+    return {
+        "sequence": sequence,
+        "names": normalize("\n".join(fact.names)),
+        "relation": normalize(fact.relation),
+        "target": normalize(fact.target),
+        "statement": normalize(fact.statement),
+        "questions": normalize("\n".join(fact.questions)),
+    }
+
+
+def _expression(text: str) -> str:
+    """Return `text` as an FTS5 query; quoted, so that nothing in it is an operator."""
+    legible = text[: _MOST_WORDS * _LONGEST_WORD].encode("utf-8", "ignore").decode()
+    words = normalize(legible.replace("\x00", " ").replace('"', " ")).split()
+    spoken = [word for word in dict.fromkeys(words) if re.search(r"[^\W_]", word)]
+    return " AND ".join(f'"{word}"*' for word in spoken[:_MOST_WORDS])

@@ -1,0 +1,437 @@
+"""The store: facts, everything that ever happened to them, and the traces of requests."""
+
+import builtins
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import sqlalchemy as sa
+
+from scr.errors import FactNotFound, InvalidInput, StoreCorrupt, StoreExists
+from scr.facts import Fact, Revision, Status, scopes_above
+from scr.records import Trace
+from scr.store import packs, search, traces
+from scr.store.database import BUSY_SECONDS, Database
+from scr.store.packs import ImportReport
+from scr.store.schema import current, revisions, settings, to_micros, to_revision
+from scr.store.transaction import Policy, Transaction
+
+AsOf = int | datetime | None
+"""Store time: a sequence number, an instant, or `None` for the latest."""
+
+_BATCH = 1_000  # revisions read at a time by `changes`
+_LAST_SEQUENCE = 2**63 - 1
+
+_NEWEST = sa.select(sa.func.coalesce(sa.func.max(revisions.c.sequence), 0))
+_NEWEST_AT = _NEWEST.where(revisions.c.at <= sa.bindparam("at"))
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Store:
+    """Facts in one file, with review, history and packs in and out.
+
+    Made by `Store.create` or `Store.open`. Safe to share between threads; any number of
+    processes may have the same file open. What a method has returned is on the disk.
+
+        with Store.open("facts.db", create=True) as store:
+            store.add(make_fact(subject="Company X", relation="CEO", target="Dana Lee"), by="ann")
+    """
+
+    def __init__(self, database: Database, policy: Policy, clock: Callable[[], datetime]) -> None:
+        self._database, self._policy, self._clock = database, policy, clock
+
+    @classmethod
+    def create(
+        cls,
+        path: str | Path,
+        *,
+        review: bool = False,
+        relations: Sequence[str] | None = None,
+        busy_seconds: float = BUSY_SECONDS,
+        clock: Callable[[], datetime] = _now,
+    ) -> "Store":
+        """Make an empty store and open it.
+
+        Args:
+            path: the file to make.
+            review: whether changes are proposed and need an approval.
+            relations: the only relations allowed; `None` allows any.
+            busy_seconds: as in `open`.
+            clock: as in `open`.
+
+        Raises:
+            StoreExists: if there is a file already.
+            StoreError: if the place cannot be written.
+        """
+        closed = None if relations is None else sorted(set(relations))
+        chosen = {"review": json.dumps(review), "relations": json.dumps(closed)}
+        Database.create(Path(path), chosen)
+        return cls.open(path, busy_seconds=busy_seconds, clock=clock)
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        create: bool = False,
+        busy_seconds: float = BUSY_SECONDS,
+        clock: Callable[[], datetime] = _now,
+    ) -> "Store":
+        """Open the store at `path`.
+
+        Args:
+            path: its file.
+            create: make it, open to all relations and without review, if it is missing.
+            busy_seconds: how long to wait for other processes' writes.
+            clock: gives the present, zone-aware.
+
+        Raises:
+            StoreMissing: if there is none, unless `create`.
+            StoreCorrupt: if the file is no readable store; it is left untouched.
+            StoreTooNew: if a newer version of SCR wrote it; it is left untouched.
+        """
+        path = Path(path)
+        if create and not os.path.lexists(path):
+            with suppress(StoreExists):  # another process was first: open what it made
+                return cls.create(path, busy_seconds=busy_seconds, clock=clock)
+        database = Database.open(path, busy_seconds=busy_seconds)
+        try:
+            with database.read() as connection:
+                policy = _policy(connection, path)
+        except BaseException:
+            database.close()
+            raise
+        return cls(database, policy, clock)
+
+    @property
+    def path(self) -> Path:
+        """The store's file."""
+        return self._database.path
+
+    @property
+    def review(self) -> bool:
+        """Whether changes are proposed and need an approval."""
+        return self._policy.review
+
+    @property
+    def relations(self) -> tuple[str, ...] | None:
+        """The only relations allowed, sorted; `None` allows any."""
+        return self._policy.relations
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # Changes
+
+    def add(self, fact: Fact, *, by: str, why: str = "") -> Revision:
+        """Add a new fact: approved at once, or proposed in a store for review.
+
+        With `fact.supersedes`, the old fact's validity ends where the new one's starts. A new
+        fact without start then starts now.
+
+        Raises:
+            FactConflict: if an approved fact of the same rank fills the slot at a shared time.
+            FactNotFound: if the fact to supersede does not exist.
+            TransitionRefused: if it is not approved.
+            InvalidInput: if the id is taken, or the new fact starts before the old one.
+            UndeclaredRelation: if the store is closed to this relation.
+        """
+        with self._transaction(by, why) as transaction:
+            return transaction.add(fact)
+
+    def propose(self, fact: Fact, *, by: str, why: str = "") -> Revision:
+        """Add a new fact that waits for approval, in any store.
+
+        Raises:
+            FactNotFound: if the fact to supersede does not exist.
+            TransitionRefused: if it is retired.
+            InvalidInput: if the id is taken, or the new fact starts before the old one.
+            UndeclaredRelation: if the store is closed to this relation.
+        """
+        with self._transaction(by, why) as transaction:
+            return transaction.propose(fact)
+
+    def revise(
+        self, fact_id: str, changes: Mapping[str, object], *, by: str, why: str = ""
+    ) -> Revision:
+        """Change a fact's wording, aliases, sources, validity, tags, rank or note.
+
+        In a store for review the fact then waits for approval again. Changing nothing returns
+        the revision that is there.
+
+        Args:
+            fact_id: the fact.
+            changes: new values by field; a field is replaced whole.
+            by: who changes it.
+            why: the reason.
+
+        Raises:
+            FactNotFound: if there is no such fact.
+            TransitionRefused: if it is retired.
+            InvalidInput: if a value cannot be used, or would change what the fact says: a new
+                value is a new fact.
+            FactConflict: if an approved fact fills the slot at the new validity.
+        """
+        with self._transaction(by, why) as transaction:
+            return transaction.revise(fact_id, changes)
+
+    def approve(self, fact_id: str, *, by: str, why: str = "") -> Revision:
+        """Let a proposed fact fire; what it supersedes is closed now.
+
+        Raises:
+            FactNotFound: if there is no such fact, or none such as it supersedes.
+            TransitionRefused: if it is approved or retired already, or what it supersedes is
+                not approved.
+            FactConflict: if an approved fact fills the slot at a shared time.
+        """
+        with self._transaction(by, why) as transaction:
+            return transaction.approve(fact_id)
+
+    def retire(self, fact_id: str, *, by: str, why: str = "") -> Revision:
+        """Take a fact out of use for good; its history stays.
+
+        Raises:
+            FactNotFound: if there is no such fact.
+            TransitionRefused: if it is retired already.
+        """
+        with self._transaction(by, why) as transaction:
+            return transaction.retire(fact_id)
+
+    def import_pack(
+        self,
+        lines: Iterable[str | bytes],
+        *,
+        name: str,
+        by: str,
+        why: str = "",
+        keep_going: bool = False,
+    ) -> ImportReport:
+        """Take in a pack, one fact a line; see `knowledge/README.md` for the format.
+
+        Args:
+            lines: its lines, best as bytes: then text that is no UTF-8 is a bad line too.
+            name: what to call it in messages.
+            by: who imports it.
+            why: the reason.
+            keep_going: take the good lines even where others are bad.
+
+        Raises:
+            PackInvalid: naming each bad line and why, unless `keep_going`; nothing is taken.
+        """
+        pack = packs.read_pack(lines)  # before the transaction: the source may be slow
+        with self._transaction(by, why) as transaction:
+            return packs.import_pack(transaction, pack, name=name, keep_going=keep_going)
+
+    # Reading
+
+    @property
+    def sequence(self) -> int:
+        """Number of the latest change; 0 in an empty store."""
+        with self._database.read() as connection:
+            return int(connection.execute(_NEWEST).scalar_one())
+
+    def sequence_at(self, instant: datetime) -> int:
+        """Number of the latest change at or before `instant` (zone-aware, store time)."""
+        with self._database.read() as connection:
+            return int(connection.execute(_NEWEST_AT, {"at": to_micros(instant)}).scalar_one())
+
+    def get(self, fact_id: str, *, as_of: AsOf = None) -> Revision:
+        """Return a fact's latest revision, or its latest at store time `as_of`.
+
+        Raises:
+            FactNotFound: if there was no such fact then.
+        """
+        limit = self._resolve(as_of)
+        with self._database.read() as connection:
+            row = connection.execute(
+                sa.select(revisions)
+                .where(revisions.c.fact_id == fact_id, revisions.c.sequence <= limit)
+                .order_by(revisions.c.sequence.desc())
+                .limit(1)
+            ).one_or_none()
+            if row is None:
+                raise FactNotFound(fact_id)
+            return to_revision(row)
+
+    def search(
+        self,
+        text: str,
+        *,
+        limit: int = 20,
+        status: Status | None = "approved",
+        scope: str | None = None,
+        valid_at: datetime | None = None,
+        as_of: AsOf = None,
+    ) -> builtins.list[Revision]:
+        """Return facts that hold every word of `text`, the best first.
+
+        Names, relation, target, statement and questions are searched; the last letters of a
+        word may be missing. Text without any word finds nothing. The other arguments are those
+        of `list`.
+        """
+        chosen = self._select(status=status, scope=scope, valid_at=valid_at, as_of=as_of)
+        found = search.matching(chosen, revisions.c.sequence, text)
+        return [] if found is None else self._read(_page(found, limit, 0))
+
+    def history(self, fact_id: str) -> builtins.list[Revision]:
+        """Return all revisions of a fact, the oldest first.
+
+        Raises:
+            FactNotFound: if there is no such fact.
+        """
+        found = self._read(
+            sa.select(revisions)
+            .where(revisions.c.fact_id == fact_id)
+            .order_by(revisions.c.sequence)
+        )
+        if not found:
+            raise FactNotFound(fact_id)
+        return found
+
+    def changes(self, since: int) -> Iterator[Revision]:
+        """Yield every revision after the sequence number `since`, in order."""
+        while True:
+            batch = self._read(
+                sa.select(revisions)
+                .where(revisions.c.sequence > since)
+                .order_by(revisions.c.sequence)
+                .limit(_BATCH)
+            )
+            yield from batch
+            if len(batch) < _BATCH:
+                return
+            since = batch[-1].sequence
+
+    def export_pack(self, *, scope: str | None = None, as_of: AsOf = None) -> Iterator[str]:
+        """Yield the approved facts as the lines of a pack, sorted by id, without line ends.
+
+        The same facts give the same bytes. `scope` and `as_of` are those of `list`.
+        """
+        return packs.export_pack([r.fact for r in self.list(scope=scope, as_of=as_of)])
+
+    def list(
+        self,
+        *,
+        status: Status | None = "approved",
+        scope: str | None = None,
+        valid_at: datetime | None = None,
+        as_of: AsOf = None,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> builtins.list[Revision]:
+        """Return the latest revision of each fact, sorted by id.
+
+        Args:
+            status: keep facts of this status; `None` keeps all.
+            scope: keep facts that this scope sees: its own and those above; `None` keeps all.
+            valid_at: keep facts that hold at this world time (zone-aware); `None` keeps all.
+            as_of: the store as it was then.
+            limit: the most to return; `None` is no limit.
+            offset: how many to leave out at the beginning.
+        """
+        chosen = self._select(status=status, scope=scope, valid_at=valid_at, as_of=as_of)
+        return self._read(_page(chosen.order_by(revisions.c.fact_id), limit, offset))
+
+    # Traces
+
+    def save_trace(self, trace: Trace, *, retention_days: float = 30.0) -> None:
+        """Keep a trace and drop those that are older than `retention_days`; 0 keeps none."""
+        with self._database.write(durable=False) as connection:
+            traces.save(connection, trace, self._clock(), retention_days)
+
+    def trace(self, trace_id: str) -> Trace:
+        """Return a trace.
+
+        Raises:
+            TraceNotFound: if there is none, or its time is over.
+        """
+        with self._database.read() as connection:
+            return traces.get(connection, trace_id)
+
+    def traces(self, limit: int = 20) -> builtins.list[Trace]:
+        """Return the latest traces, the newest first."""
+        with self._database.read() as connection:
+            return traces.latest(connection, limit)
+
+    @contextmanager
+    def _transaction(self, by: str, why: str) -> Iterator[Transaction]:
+        with self._database.write() as connection:
+            transaction = Transaction(connection, self._policy, now=self._clock(), by=by, why=why)
+            yield transaction
+            transaction.finish()
+
+    def _resolve(self, as_of: AsOf) -> int:
+        if as_of is None:
+            return _LAST_SEQUENCE
+        if isinstance(as_of, datetime):
+            return self.sequence_at(as_of)
+        return max(0, min(as_of, _LAST_SEQUENCE))
+
+    def _select(
+        self,
+        *,
+        status: Status | None,
+        scope: str | None,
+        valid_at: datetime | None,
+        as_of: AsOf,
+    ) -> sa.Select[Any]:
+        if as_of is None:
+            chosen = sa.select(revisions).join(current, current.c.sequence == revisions.c.sequence)
+        else:
+            latest = (
+                sa.select(sa.func.max(revisions.c.sequence).label("sequence"))
+                .where(revisions.c.sequence <= self._resolve(as_of))
+                .group_by(revisions.c.fact_id)
+                .subquery()
+            )
+            chosen = sa.select(revisions).join(latest, latest.c.sequence == revisions.c.sequence)
+        if status is not None:
+            chosen = chosen.where(revisions.c.status == status)
+        if scope is not None:
+            chosen = chosen.where(revisions.c.scope.in_(scopes_above(scope)))
+        if valid_at is not None:
+            when, start, end = to_micros(valid_at), revisions.c.valid_start, revisions.c.valid_end
+            chosen = chosen.where(
+                sa.or_(start.is_(None), start <= when), sa.or_(end.is_(None), end > when)
+            )
+        return chosen
+
+    def _read(self, select: sa.Select[Any]) -> builtins.list[Revision]:
+        with self._database.read() as connection:
+            return [to_revision(row) for row in connection.execute(select)]
+
+
+def _policy(connection: sa.Connection, path: Path) -> Policy:
+    rows = connection.execute(sa.select(settings.c.name, settings.c.value))
+    try:
+        chosen = {row.name: json.loads(row.value) for row in rows}
+        relations = chosen.get("relations")
+        return Policy(bool(chosen.get("review")), None if relations is None else tuple(relations))
+    except (TypeError, ValueError) as error:
+        raise StoreCorrupt(str(path), "its settings cannot be read") from error
+
+
+def _page(select: sa.Select[Any], limit: int | None, offset: int) -> sa.Select[Any]:
+    if (limit is not None and limit < 0) or offset < 0:
+        raise InvalidInput(f"limit and offset must be at least 0, not {limit} and {offset}")
+    return select.limit(limit).offset(offset)

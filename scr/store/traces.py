@@ -1,0 +1,53 @@
+"""Traces: one row for each request, kept for a while and readable by any process."""
+
+import json
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from scr.errors import InvalidInput, TraceNotFound
+from scr.records import Trace
+from scr.store.schema import to_micros
+from scr.store.schema import traces as table
+
+_DAY = timedelta(days=1)
+
+
+def save(connection: sa.Connection, trace: Trace, now: datetime, retention_days: float) -> None:
+    """Keep `trace` and drop those older than `retention_days`; 0 keeps none."""
+    if retention_days == 0:
+        connection.execute(sa.delete(table))
+        return
+    # `json` and not pydantic: a query may hold a lone surrogate, which only `json` escapes.
+    row = {
+        "id": trace.id,
+        "at": to_micros(trace.at),
+        "trace": json.dumps(trace.model_dump(mode="json")),
+    }
+    connection.execute(sa.insert(table).values(row))
+    oldest = to_micros(now) - retention_days * (_DAY // timedelta(microseconds=1))
+    connection.execute(sa.delete(table).where(table.c.at <= oldest))
+
+
+def get(connection: sa.Connection, trace_id: str) -> Trace:
+    """Return the trace of this id, or raise `TraceNotFound`."""
+    row = connection.execute(
+        sa.select(table.c.trace).where(table.c.id == trace_id)
+    ).scalar_one_or_none()
+    if row is None:
+        raise TraceNotFound(trace_id)
+    return _to_trace(row)
+
+
+def latest(connection: sa.Connection, limit: int) -> list[Trace]:
+    """Return the newest traces, the newest first."""
+    if limit < 0:
+        raise InvalidInput(f"the limit must be at least 0, not {limit}")
+    rows = connection.execute(
+        sa.select(table.c.trace).order_by(table.c.at.desc(), table.c.id.desc()).limit(limit)
+    )
+    return [_to_trace(row.trace) for row in rows]
+
+
+def _to_trace(text: str) -> Trace:
+    return Trace.model_validate(json.loads(text))

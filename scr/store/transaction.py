@@ -1,0 +1,335 @@
+"""The changes of one transaction: what may follow what, and what conflicts.
+
+Every check of a change comes before its first write, so a refused change leaves nothing behind
+and the transaction may go on with the next.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import sqlalchemy as sa
+from pydantic import ValidationError
+
+from scr.errors import (
+    FactConflict,
+    FactNotFound,
+    InvalidInput,
+    TransitionRefused,
+    UndeclaredRelation,
+)
+from scr.facts import Action, Fact, Revision, Status, Validity, explain, make_fact, normalize
+from scr.store.schema import (
+    MICROSECOND,
+    current,
+    from_micros,
+    revisions,
+    to_micros,
+    to_revision,
+    to_row,
+)
+from scr.store.search import index_words
+
+_FIXED = ("id", "kind", "subject", "relation", "target", "scope", "supersedes")
+
+_LATEST = sa.select(revisions).join(current, current.c.sequence == revisions.c.sequence)
+_OF_FACT = _LATEST.where(current.c.fact_id == sa.bindparam("fact_id"))
+_LAST = (
+    sa.select(revisions.c.sequence, revisions.c.at).order_by(revisions.c.sequence.desc()).limit(1)
+)
+_APPROVALS = sa.select(sa.func.count()).where(
+    revisions.c.fact_id == sa.bindparam("fact_id"), revisions.c.status == "approved"
+)
+_CLOSURES = sa.select(sa.func.count()).where(
+    revisions.c.fact_id == sa.bindparam("fact_id"),
+    revisions.c.action == "close",
+    revisions.c.valid_end == sa.bindparam("valid_end"),
+)
+_IN_SLOT = _LATEST.where(
+    revisions.c.slot_subject == sa.bindparam("subject"),
+    revisions.c.slot_relation == sa.bindparam("relation"),
+    revisions.c.scope == sa.bindparam("scope"),
+)
+_START, _END = (sa.bindparam(name, type_=sa.BigInteger) for name in ("start", "end"))
+_RIVALS = (
+    _IN_SLOT.where(
+        revisions.c.status == "approved",
+        revisions.c.rank == sa.bindparam("rank"),
+        revisions.c.fact_id.not_in([sa.bindparam("fact_id"), sa.bindparam("apart_from")]),
+        sa.or_(revisions.c.valid_start.is_(None), _END.is_(None), revisions.c.valid_start < _END),
+        sa.or_(revisions.c.valid_end.is_(None), _START.is_(None), revisions.c.valid_end > _START),
+    )
+    .order_by(revisions.c.sequence)
+    .limit(1)
+)
+_OF_CONTENT = (
+    sa.select(revisions.c.fact_id)
+    .where(revisions.c.content_hash == sa.bindparam("content_hash"))
+    .order_by(revisions.c.sequence.desc())
+    .limit(1)
+)
+_INSERT = sa.insert(revisions)
+_APPEAR = sa.insert(current)
+_MOVE = (
+    sa.update(current)
+    .where(current.c.fact_id == sa.bindparam("of"))
+    .values(sequence=sa.bindparam("to"))
+)
+
+
+class Policy(NamedTuple):
+    """What was chosen when the store was made."""
+
+    review: bool
+    """Whether changes are proposed and need an approval."""
+
+    relations: tuple[str, ...] | None
+    """The only relations allowed; `None` allows any."""
+
+
+class Transaction:
+    """Changes that become visible together, all at one store time."""
+
+    def __init__(
+        self, connection: sa.Connection, policy: Policy, *, now: datetime, by: str, why: str
+    ) -> None:
+        self._connection, self._policy = connection, policy
+        self._by, self._why = by, why
+        last = connection.execute(_LAST).one_or_none()
+        self._sequence = last.sequence if last else 0
+        # Store time grows with the sequence even where the clock steps back.
+        now = now.astimezone(UTC)
+        self.at = max(now, from_micros(last.at) + MICROSECOND) if last else now
+        self._written: list[Revision] = []
+
+    def finish(self) -> None:
+        """Write what was put off until the end."""
+        index_words(self._connection, self._written)
+
+    def find(self, fact_id: str) -> Revision | None:
+        """Return the latest revision of a fact, if there is one."""
+        row = self._connection.execute(_OF_FACT, {"fact_id": fact_id}).one_or_none()
+        return to_revision(row) if row else None
+
+    def get(self, fact_id: str) -> Revision:
+        """Return the latest revision of a fact, or raise `FactNotFound`."""
+        if (found := self.find(fact_id)) is None:
+            raise FactNotFound(fact_id)
+        return found
+
+    def in_slot(self, fact: Fact) -> list[Revision]:
+        """Return the latest revisions of all facts in the slot of `fact`, oldest first."""
+        if (slot := fact.slot) is None:
+            return []
+        rows = self._connection.execute(_IN_SLOT, slot._asdict())
+        return sorted((to_revision(row) for row in rows), key=lambda found: found.sequence)
+
+    def of_content(self, content_hash: str) -> Revision | None:
+        """Return the latest revision of a fact without slot that once had this content."""
+        row = self._connection.execute(_OF_CONTENT, {"content_hash": content_hash}).one_or_none()
+        return self.find(row.fact_id) if row else None
+
+    def was_closed(self, fact_id: str, end: datetime) -> bool:
+        """Whether it was a successor that ended the validity of a fact at `end`."""
+        known = {"fact_id": fact_id, "valid_end": to_micros(end)}
+        return bool(self._connection.execute(_CLOSURES, known).scalar_one())
+
+    def add(self, fact: Fact, *, settled: bool = False) -> Revision:
+        """Add a new fact, approved or (in a store for review) proposed.
+
+        Args:
+            fact: the new fact; what it supersedes is closed in the same breath.
+            settled: leave the validity of both as it is: the caller knows it to be final.
+        """
+        if self._policy.review:
+            return self.propose(fact, settled=settled)
+        self._require_new(fact)
+        old, given = None, fact
+        if fact.supersedes and settled:
+            self.get(fact.supersedes)
+        elif fact.supersedes:
+            old, fact = self._succession(fact)
+        self._require_free(fact, apart_from=old.fact.id if old else None)
+        if old:
+            self._close(old, fact)
+        action: Action = "supersede" if fact.supersedes else "add"
+        return self._record(fact, action, "approved", None, given=given)
+
+    def propose(self, fact: Fact, *, settled: bool = False) -> Revision:
+        """Add a new fact that waits for approval; `settled` is that of `add`."""
+        self._require_new(fact)
+        if fact.supersedes and settled:
+            self.get(fact.supersedes)
+        elif fact.supersedes:
+            self._succession(fact, waiting=True)
+        return self._record(fact, "propose", "proposed", None)
+
+    def approve(self, fact_id: str) -> Revision:
+        """Approve a proposed fact; the first time closes what it supersedes."""
+        found = self.get(fact_id)
+        if found.status == "approved":
+            raise TransitionRefused(fact_id, found.status, "approve", "nothing is left to do")
+        if found.status == "retired":
+            hint = "add it again under a new id"
+            raise TransitionRefused(fact_id, found.status, "approve", hint)
+        fact, old = found.fact, None
+        if fact.supersedes and not self._was_approved(fact_id):
+            old, fact = self._succession(fact)
+        self._require_free(fact, apart_from=old.fact.id if old else None)
+        if old:
+            self._close(old, fact)
+        return self._record(fact, "approve", "approved", found.status)
+
+    def retire(self, fact_id: str) -> Revision:
+        """Take a fact out of use for good; it stays in the history."""
+        found = self.get(fact_id)
+        if found.status == "retired":
+            raise TransitionRefused(fact_id, found.status, "retire", "nothing is left to do")
+        return self._record(found.fact, "retire", "retired", found.status)
+
+    def revise(self, fact_id: str, changes: Mapping[str, object]) -> Revision:
+        """Change a fact's wording, names, sources, rank or validity, but not its value."""
+        found = self.get(fact_id)
+        if found.status == "retired":
+            hint = "add it again under a new id"
+            raise TransitionRefused(fact_id, found.status, "revise", hint)
+        fact = make_fact(**{**found.fact.model_dump(), **changes})
+        for name in _FIXED:
+            if getattr(fact, name) != getattr(found.fact, name):
+                raise InvalidInput(
+                    f"the {name} of fact {fact_id} cannot be revised; a new value is a new fact: "
+                    f"add it with supersedes={fact_id}"
+                )
+        if fact == found.fact:
+            return found
+        status: Status = "proposed" if self._policy.review else found.status
+        if status == "approved":
+            self._require_free(fact)
+        return self._record(fact, "revise", status, found.status)
+
+    def _require_new(self, fact: Fact) -> None:
+        declared = self._policy.relations
+        if declared is not None and fact.relation:
+            known = {normalize(name) for name in declared}
+            if normalize(fact.relation) not in known:
+                raise UndeclaredRelation(fact.relation, declared)
+        if self.find(fact.id):
+            raise InvalidInput(
+                f"there already is a fact {fact.id}: revise it to change its wording, "
+                f"or give a new value a new id and supersedes={fact.id}"
+            )
+
+    def _require_free(self, fact: Fact, *, apart_from: str | None = None) -> None:
+        """Raise `FactConflict` if an approved fact fills the slot at a shared time."""
+        if fact.slot is None or fact.rank == "deprecated":
+            return
+        start, end = fact.validity.start, fact.validity.end
+        sought = {
+            **fact.slot._asdict(),
+            "rank": fact.rank,
+            "fact_id": fact.id,
+            "apart_from": apart_from or fact.id,
+            "start": to_micros(start) if start else None,
+            "end": to_micros(end) if end else None,
+        }
+        if row := self._connection.execute(_RIVALS, sought).one_or_none():
+            rival = to_revision(row).fact
+            raise FactConflict(str(fact.slot), fact.target, rival.id, rival.target)
+
+    def _was_approved(self, fact_id: str) -> bool:
+        return bool(self._connection.execute(_APPROVALS, {"fact_id": fact_id}).scalar_one())
+
+    def _succession(self, fact: Fact, *, waiting: bool = False) -> tuple[Revision, Fact]:
+        """Return what `fact` supersedes, and `fact` itself starting now if it had no start.
+
+        Args:
+            fact: the successor.
+            waiting: whether the old fact may still wait for its own approval.
+        """
+        old = self.get(fact.supersedes or "")
+        allowed = ("draft", "proposed", "approved") if waiting else ("approved",)
+        if old.status not in allowed:
+            hint = "add the new fact without supersedes"
+            if old.status != "retired":
+                hint = f"approve {old.fact.id} first, or retire it"
+            raise TransitionRefused(old.fact.id, old.status, "supersede", hint)
+        if old.fact.scope != fact.scope:
+            raise InvalidInput(
+                f"a fact of scope {fact.scope!r} cannot supersede {old.fact.id}, which is of "
+                f"scope {old.fact.scope!r}; add it without supersedes, or in that scope"
+            )
+        start = fact.validity.start or self.at
+        began = old.fact.validity.start
+        if began and began >= start:
+            raise InvalidInput(
+                f"the new fact would hold from {start:%Y-%m-%d %H:%M} but {old.fact.id}, which it "
+                f"supersedes, only from {began:%Y-%m-%d %H:%M}: give it a later start, "
+                f"or retire {old.fact.id} and add the new one without supersedes"
+            )
+        return old, self._dated(fact, start, fact.validity.end)
+
+    def _close(self, old: Revision, successor: Fact) -> None:
+        """End the validity of `old` where that of its successor begins."""
+        start, end = successor.validity.start, old.fact.validity.end
+        if start and (end is None or end > start):
+            closed = self._dated(old.fact, old.fact.validity.start, start)
+            self._record(closed, "close", old.status, old.status)
+
+    def _dated(self, fact: Fact, start: datetime | None, end: datetime | None) -> Fact:
+        try:
+            validity = Validity(start=start, end=end)
+        except ValidationError as error:
+            raise InvalidInput(f"fact {fact.id} cannot hold then: {explain(error)}") from error
+        return fact.model_copy(update={"validity": validity})
+
+    def _record(
+        self,
+        fact: Fact,
+        action: Action,
+        status: Status,
+        previous: Status | None,
+        *,
+        given: Fact | None = None,
+    ) -> Revision:
+        """Append a revision.
+
+        Args:
+            fact: the fact from now on.
+            action: what was done.
+            status: the status from now on.
+            previous: the status before; `None` for a new fact.
+            given: the fact as its author wrote it, where that differs: a pack line without id
+                is found again by it.
+        """
+        try:
+            revision = Revision(
+                sequence=self._sequence + 1,
+                fact=fact,
+                action=action,
+                previous_status=previous,
+                status=status,
+                at=self.at,
+                by=self._by,
+                why=self._why,
+            )
+        except ValidationError as error:
+            raise InvalidInput(f"this change cannot be recorded: {explain(error)}") from error
+        self._sequence = revision.sequence
+        content_hash = None if fact.slot else (given or fact).content_hash
+        self._connection.execute(_INSERT, to_row(revision, content_hash))
+        if previous is None:
+            self._connection.execute(_APPEAR, {"fact_id": fact.id, "sequence": self._sequence})
+        else:
+            self._connection.execute(_MOVE, {"of": fact.id, "to": self._sequence})
+        self._written.append(revision)
+        return revision
+
+
+def contradict(one: Fact, other: Fact) -> bool:
+    """Whether two facts cannot both be approved: one slot, one rank, a shared time."""
+    return (
+        one.slot is not None
+        and one.slot == other.slot
+        and one.rank == other.rank != "deprecated"
+        and one.validity.overlaps(other.validity)
+    )
