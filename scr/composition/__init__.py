@@ -1,0 +1,6 @@
+"""Composition: curated facts become part of a prompt."""
+
+from scr.composition.composer import SystemMessageComposer, TokenCounter, estimate_tokens
+from scr.composition.rendering import render_facts
+
+__all__ = ["SystemMessageComposer", "TokenCounter", "estimate_tokens", "render_facts"]
