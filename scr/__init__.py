@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from scr.chat import LocalChatModel, ScrChatModel, ScriptedChatModel
+    from scr.chat import LocalChatModel, ScrChatModel, ScriptedChatModel, load_chat_model
     from scr.engine import SCR
     from scr.errors import ScrError
     from scr.facts import Fact, Revision, Validity
@@ -39,6 +39,7 @@ _HOMES = {
     "Trace": "scr.records",
     "Turn": "scr.records",
     "Validity": "scr.facts",
+    "load_chat_model": "scr.chat",
 }
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "Trace",
     "Turn",
     "Validity",
+    "load_chat_model",
 ]
 
 

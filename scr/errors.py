@@ -60,7 +60,8 @@ class UndeclaredRelation(InvalidInput):
         known = ", ".join(sorted(declared)) or "none"
         super().__init__(
             f"relation {relation!r} is not declared in this store (declared: {known}); "
-            "use a declared one, or declare it with `scr init --relations FILE` on the store"
+            "use a declared one, or import an export of this store into a new one that was made "
+            "with `scr init --relations FILE`"
         )
 
 

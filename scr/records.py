@@ -121,6 +121,10 @@ class Candidate(Record):
     mention: Mention | None = None
     """Words that name the subject; `None` where none were found."""
 
+    relation_similarity: float
+    """The masked sentence against the nearest masked key where phrasings of one relation were
+    learned to lie together; the plain cosine of the two where the embedder has no such space."""
+
     sentence: str
     """The sentence that holds the mention, what points back put in; the whole query where there
     is no mention."""

@@ -46,7 +46,7 @@ class ScrMetadata(TypedDict):
     """What `response_metadata["scr"]` of an answer says."""
 
     trace: str
-    """Id under which the store keeps the whole decision; `scr why ID` shows it."""
+    """Id under which the store keeps the whole decision; `scr why --trace ID` shows it."""
 
     applies: bool
     """Whether any fact applied; if not, the model got the caller's own messages."""

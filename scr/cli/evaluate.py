@@ -1,0 +1,84 @@
+"""`scr eval`: measure how well facts are chosen."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from scr.cli.options import AsJson, StorePath
+from scr.cli.packs import check_writable
+from scr.cli.render import hide_loading_bars, make_console, make_table, print_json, visible
+from scr.settings import load_settings
+
+app = typer.Typer(help="Measure how well facts are chosen.")
+
+
+@app.callback()
+def evaluation() -> None:
+    """Measure how well facts are chosen."""
+
+
+@app.command()
+def selectivity(
+    facts: Annotated[
+        Path, typer.Argument(metavar="FACTS", help="Facts as JSON lines; all are known at once.")
+    ],
+    queries: Annotated[
+        Path,
+        typer.Argument(metavar="QUERIES", help="Queries as JSON lines, with the ids they ask for."),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="PREDICTIONS", help="Where to write what fired.")
+    ],
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            "--folds", metavar="N", min=2, help="Fit anew and cross-validate by fact, in so many."
+        ),
+    ] = None,
+    store: StorePath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Does a query fire the right fact, or none?
+
+    Each query is decided against all facts, and a line {"fired": [ids], "p": probability} is
+    written for it. The facts come from the file; no store is read.
+    """
+    check_writable(out)
+    from scr.evaluation.selectivity import run_selectivity
+
+    hide_loading_bars()
+    settings = load_settings(store=store)
+    with progress_bar("reading queries") as progress:
+        scores = run_selectivity(
+            facts,
+            queries,
+            out,
+            folds=folds,
+            embedder=settings.embedder,
+            threshold=settings.threshold,
+            progress=progress,
+        )
+    figures = scores._asdict()
+    if as_json:
+        print_json(figures)
+        return
+    categories = figures.pop("categories")
+    table = make_table("", "rate")
+    for name, rate in [*categories.items(), *figures.items()]:
+        table.add_row(Text(visible(name)), f"{rate:.4f}" if isinstance(rate, float) else str(rate))
+    make_console().print(table)
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on stderr, if that is a terminal; the value takes what is done, and the total."""
+    from rich.progress import Progress
+
+    console = make_console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
+        task = bars.add_task(title, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)

@@ -1,0 +1,401 @@
+"""SCR: joins retrieval, detection and composition over a store, and records the trace.
+
+    messages -> Query -> Candidates -> Decision -> Context -> messages
+
+Knows nothing of chat models, HTTP or the terminal, and decides nothing itself.
+"""
+
+import getpass
+import hashlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from scr.composition import SystemMessageComposer
+from scr.errors import StoreError
+from scr.facts import Revision, make_fact
+from scr.records import (
+    Candidate,
+    Composer,
+    Context,
+    Decision,
+    Detector,
+    Embedder,
+    Match,
+    Message,
+    Query,
+    Trace,
+    TracedMatch,
+    Turn,
+    make_query,
+)
+from scr.settings import Settings, load_settings
+from scr.store import Store
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+    from scr.chat import ScrChatModel
+    from scr.retrieval import Retriever
+
+log = logging.getLogger(__name__)
+
+SNAPSHOT_AFTER = 1_000  # revisions: catching up on so many is worth a snapshot at once
+TokenCounter = Callable[[str], int]
+When = datetime | str | None
+
+
+class SCR:
+    """A store of facts and the pipeline that decides, per query, which of them apply.
+
+    One object may be shared between threads. Models are loaded at the first decision.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings | None = None,
+        *,
+        embedder: Embedder | None = None,
+        detector: Detector | None = None,
+    ) -> None:
+        self.store = store
+        self.settings = settings or load_settings()
+        self._embedder = embedder
+        self._detector = detector
+        self._retriever: Retriever | None = None
+        self._unsaved = 0
+        self._lock = threading.RLock()
+
+    @classmethod
+    def open(cls, path: str | Path | None = None, **settings: object) -> Self:
+        """Open the store at `path` (default: the setting `store`), made if it is missing.
+
+        Args:
+            path: the SQLite file; its index lies beside it in `PATH.index`.
+            settings: any of `scr.settings.Settings`, over environment and `scr.toml`.
+
+        Raises:
+            InvalidInput: a setting cannot be used.
+            StoreError: the file is no store, or a newer version wrote it.
+        """
+        chosen = load_settings(store=path, **settings)
+        return cls(Store.open(chosen.store, create=True), chosen)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Save the index's snapshot if it moved, and close the store."""
+        with self._lock:
+            if self._retriever is not None and self._unsaved:
+                self._retriever.save()
+                self._unsaved = 0
+            self.store.close()
+
+    # Facts
+
+    def add(self, *, by: str | None = None, why: str = "", **fields: object) -> Revision:
+        """Add the fact that `fields` describe (see `scr.facts.Fact`).
+
+        It is approved at once, or proposed where the store was made for review; the revision's
+        `status` says which. With `supersedes=ID` the old value ends where the new one starts.
+
+        Raises:
+            InvalidInput: naming the fields that cannot be used.
+            FactConflict: an approved fact fills the same slot at an overlapping time.
+            FactNotFound: `supersedes` names no fact.
+        """
+        fields.setdefault("scope", self.settings.scope)
+        return self.store.add(make_fact(**fields), by=by or self.author, why=why)
+
+    def supersede(
+        self, fact_id: str, target: str, *, by: str | None = None, why: str = "", **fields: object
+    ) -> Revision:
+        """Replace the value of a fact by a new fact about the same slot.
+
+        Subject, aliases, relation and scope are the old fact's unless `fields` say otherwise;
+        statement and questions that were derived are derived anew.
+
+        Raises:
+            FactNotFound: no such fact.
+            InvalidInput: the new fact cannot be used.
+        """
+        old = self.store.get(fact_id).fact
+        kept = {
+            "subject": old.subject,
+            "aliases": old.aliases,
+            "relation": old.relation,
+            "scope": old.scope,
+            "questions": old.questions,
+        }
+        return self.add(
+            by=by, why=why, **{**kept, **fields, "target": target, "supersedes": fact_id}
+        )
+
+    @property
+    def author(self) -> str:
+        """Who is named in revisions that name nobody: the setting `user`, else the login name."""
+        return self.settings.user or _login_name()
+
+    # Decisions
+
+    def decide(
+        self,
+        query: str,
+        *,
+        history: Sequence[Turn | Message] = (),
+        valid_at: When = None,
+        as_of: When | int = None,
+        scope: str | None = None,
+    ) -> Decision:
+        """Decide whether any fact applies to `query`, and which.
+
+        Args:
+            query: the user's words.
+            history: earlier turns, oldest first, as `Turn`s or OpenAI-shaped messages.
+            valid_at: world time asked about; default now.
+            as_of: store time, an instant or a sequence number; default the latest.
+            scope: facts of this scope and those above it are seen; default the setting's.
+
+        Raises:
+            InvalidInput: a time or scope cannot be used. No text of a query ever raises.
+        """
+        turns = tuple(t if isinstance(t, Turn) else _turn(t) for t in history)
+        return self._decide(self._query(query, turns, valid_at, as_of, scope), {})
+
+    def augment(
+        self,
+        messages: Sequence[Message],
+        *,
+        valid_at: When = None,
+        as_of: When | int = None,
+        scope: str | None = None,
+    ) -> Sequence[Message]:
+        """Return OpenAI-shaped `messages` with the facts that apply; see `run`."""
+        return self.run(messages, valid_at=valid_at, as_of=as_of, scope=scope)[0]
+
+    def run(
+        self,
+        messages: Sequence[Message],
+        *,
+        valid_at: When = None,
+        as_of: When | int = None,
+        scope: str | None = None,
+        count_tokens: TokenCounter | None = None,
+    ) -> tuple[Sequence[Message], Trace | None]:
+        """Put the facts that apply into OpenAI-shaped `messages`; record the trace.
+
+        Args:
+            messages: the conversation; never changed. The last one must be the user's for
+                anything to be injected: nothing comes between a tool call and its result.
+            valid_at: world time asked about; default now.
+            as_of: store time, an instant or a sequence number; default the latest.
+            scope: facts of this scope and those above it are seen; default the setting's.
+            count_tokens: counts tokens as the model does that will read the messages.
+
+        Returns:
+            The messages to send, the very same object if nothing applies; and the trace, `None`
+            where there was no question to decide on.
+        """
+        asked = read_question(messages)
+        if asked is None:
+            return messages, None
+        timings: dict[str, float] = {}
+        query = self._query(*asked, valid_at, as_of, scope)
+        decision = self._decide(query, timings)
+        composer: Composer = SystemMessageComposer(count_tokens)
+        start = time.perf_counter()
+        composed, context = composer(messages, decision, self.settings.budget)
+        timings["composition"] = (time.perf_counter() - start) * 1e3
+        trace = self._trace(query, decision, context, timings)
+        self._record(trace)
+        return composed, trace
+
+    def wrap(self, chat_model: "BaseChatModel") -> "ScrChatModel":
+        """Return a LangChain chat model that answers with `chat_model` and these facts."""
+        # The one call upwards: `wrap` is how users meet the engine.
+        from scr.chat import ScrChatModel
+
+        return ScrChatModel(inner=chat_model, knowledge=self)
+
+    # Steps
+
+    def _query(
+        self,
+        text: str,
+        history: tuple[Turn, ...],
+        valid_at: When,
+        as_of: When | int,
+        scope: str | None,
+    ) -> Query:
+        return make_query(
+            text=text,
+            history=history,
+            valid_at=valid_at,
+            as_of=as_of,
+            scope=scope or self.settings.scope,
+        )
+
+    def _decide(self, query: Query, timings: dict[str, float]) -> Decision:
+        start = time.perf_counter()
+        candidates, sequence, fingerprint = self._retrieve(query)
+        found = time.perf_counter()
+        decision = self._loaded_detector()(query, candidates)
+        decided = time.perf_counter()
+        timings["retrieval"] = (found - start) * 1e3
+        timings["detection"] = (decided - found) * 1e3
+        return decision.model_copy(update={"sequence": sequence, "embedder": fingerprint})
+
+    def _retrieve(self, query: Query) -> tuple[list[Candidate], int, str]:
+        with self._lock:
+            retriever = self._current_retriever()
+            sequence = retriever.sequence
+            if isinstance(query.as_of, datetime):
+                sequence = self.store.sequence_at(query.as_of)
+                query = query.model_copy(update={"as_of": sequence})
+            elif query.as_of is not None:
+                sequence = query.as_of
+            candidates = retriever(query, limit=self.settings.candidates)
+            return candidates, sequence, retriever.embedder.fingerprint
+
+    def _current_retriever(self) -> "Retriever":
+        """Return the retriever after it has followed every change of the store."""
+        if self._retriever is None:
+            from scr.retrieval import Retriever, load_embedder
+
+            if self._embedder is None:
+                self._embedder = load_embedder(self.settings.embedder)
+            snapshot = self.store.path.with_name(self.store.path.name + ".index")
+            self._retriever = Retriever(self._embedder, snapshot=snapshot)
+            self._require_same_history(self._retriever)
+        retriever = self._retriever
+        sequence = self.store.sequence
+        if retriever.sequence != sequence:
+            behind = sequence - retriever.sequence
+            retriever.follow(self.store.changes(retriever.sequence), sequence)
+            self._unsaved += behind
+        if self._unsaved >= SNAPSHOT_AFTER:
+            retriever.save()
+            self._unsaved = 0
+        return retriever
+
+    def _require_same_history(self, retriever: "Retriever") -> None:
+        """Clear an index that followed another store than the one that lies here now."""
+        from scr.retrieval import mark_of
+
+        if not retriever.sequence:
+            return
+        followed = next(iter(self.store.changes(retriever.sequence - 1)), None)
+        if followed is None or mark_of(followed) != retriever.mark:
+            log.warning(
+                "the index beside %s followed another history (the store was replaced or restored "
+                "from a backup): rebuilding it",
+                self.store.path,
+            )
+            retriever.clear()
+
+    def _loaded_detector(self) -> Detector:
+        if self._detector is None:
+            from scr.detection import load_detector
+
+            self._detector = load_detector(
+                threshold=self.settings.threshold, max_facts=self.settings.max_facts
+            )
+        return self._detector
+
+    # Traces
+
+    def _trace(
+        self, query: Query, decision: Decision, context: Context, timings: dict[str, float]
+    ) -> Trace:
+        keep = self.settings.trace_text
+        now = datetime.now(UTC)
+        return Trace(
+            at=now,
+            query_hash=hashlib.sha256(query.text.encode("utf-8", "surrogatepass")).hexdigest(),
+            query=query if keep else None,
+            scope=query.scope,
+            valid_at=query.valid_at or now,
+            applies=decision.applies,
+            probability=decision.probability,
+            threshold=decision.threshold,
+            matches=tuple(_traced(match, keep=keep) for match in decision.matches),
+            runner_up=_traced(decision.runner_up, keep=keep) if decision.runner_up else None,
+            reason=decision.reason if keep else "",
+            injected=context.fact_ids,
+            dropped=context.dropped,
+            injected_tokens=context.tokens,
+            sequence=decision.sequence,
+            detector=decision.detector,
+            embedder=decision.embedder,
+            timings=timings,
+        )
+
+    def _record(self, trace: Trace) -> None:
+        """Keep the trace; a request never fails because its trace could not be written."""
+        if not self.settings.trace_retention_days:
+            return
+        try:
+            self.store.save_trace(trace, retention_days=self.settings.trace_retention_days)
+        except StoreError:
+            log.warning("trace %s could not be kept", trace.id, exc_info=True)
+
+
+def read_question(messages: Sequence[Message]) -> tuple[str, tuple[Turn, ...]] | None:
+    """Return the last user message's words and the turns before it.
+
+    `None` where the last message is not the user's (a tool result, say) or has no text.
+    """
+    if not messages or messages[-1].get("role") != "user":
+        return None
+    text = text_of(messages[-1])
+    if not text.strip():
+        return None
+    return text, tuple(_turns(messages[:-1]))
+
+
+def text_of(message: Message) -> str:
+    """Return the text of a message: its string content, or its text parts joined by lines."""
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, Iterable):
+        return ""
+    parts = (part.get("text") for part in content if isinstance(part, Mapping))
+    return "\n".join(part for part in parts if isinstance(part, str))
+
+
+def _turns(messages: Sequence[Message]) -> Iterable[Turn]:
+    for message in messages:
+        if message.get("role") in ("user", "assistant") and (text := text_of(message)):
+            yield Turn(role=message["role"], text=text)
+
+
+def _turn(message: Message) -> Turn:
+    return Turn(
+        role="assistant" if message.get("role") == "assistant" else "user", text=text_of(message)
+    )
+
+
+def _traced(match: Match, *, keep: bool) -> TracedMatch:
+    return TracedMatch(
+        fact_id=match.fact.id,
+        probability=match.probability,
+        contributions=match.evidence.contributions,
+        mention=match.evidence.mention if keep else None,
+    )
+
+
+def _login_name() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's user may have no name
+        return "unknown"

@@ -1,0 +1,6 @@
+"""Candidates: which facts may a query be about? Embedder, key index and subject mentions."""
+
+from scr.retrieval.embedders import HashEmbedder, load_embedder
+from scr.retrieval.retriever import Retriever, mark_of
+
+__all__ = ["HashEmbedder", "Retriever", "load_embedder", "mark_of"]

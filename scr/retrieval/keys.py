@@ -1,0 +1,48 @@
+"""The keys of a fact: the texts under which it is found, plain and with its subject masked."""
+
+import re
+from typing import NamedTuple
+
+from scr.facts import Fact
+from scr.retrieval.names import mask_names, names_in, sentences_of
+
+VERSION = 1
+"""Raised whenever the keys of a fact change, so that older snapshots are rebuilt."""
+
+PASSAGE = 400  # characters from which a passage of a long text ends at the next sentence
+PASSAGES = 32  # of one fact
+QUESTIONS = 32  # of one fact
+_POSSESSIVE = re.compile(r"['\u2019]s$")
+
+
+class Key(NamedTuple):
+    """One text under which a fact is found."""
+
+    plain: str
+    masked: str
+    """The same with the subject's names replaced by a placeholder."""
+
+
+def names_of(fact: Fact) -> tuple[str, ...]:
+    """Return the names of a fact's subject; where it has none, the names its questions hold."""
+    if fact.names:
+        return fact.names
+    found = (name for text in fact.questions[:QUESTIONS] for name in names_in(text))
+    return tuple(dict.fromkeys(_POSSESSIVE.sub("", name) for name in found))
+
+
+def keys_of(fact: Fact) -> list[Key]:
+    """Return the keys of a fact: its questions, then its statement in passages."""
+    names = names_of(fact)
+    texts = dict.fromkeys([*fact.questions[:QUESTIONS], *passages_of(fact.statement)])
+    return [Key(text, mask_names(text, names)) for text in texts]
+
+
+def passages_of(text: str) -> list[str]:
+    """Return a text in runs of whole sentences of about `PASSAGE` characters."""
+    passages = [""]
+    for sentence in sentences_of(text):
+        if len(passages[-1]) + len(sentence) > PASSAGE and passages[-1]:
+            passages.append("")
+        passages[-1] = f"{passages[-1]} {sentence}".strip()
+    return passages[:PASSAGES]

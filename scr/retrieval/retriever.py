@@ -1,0 +1,278 @@
+"""Finding the facts that may answer a query: dense keys and subject mentions, joined."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from scr.facts import Revision
+from scr.records import Candidate, Embedder, Mention, Query
+from scr.retrieval.followup import Carried, carry_over
+from scr.retrieval.index import KeyIndex
+from scr.retrieval.keys import names_of
+from scr.retrieval.mentions import MentionIndex, Naming
+from scr.retrieval.names import mask_names, sentence_around, sentences_of
+from scr.retrieval.relations import RelationSpace
+from scr.retrieval.snapshot import read_snapshot, write_snapshot
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SPANS = 6  # places of a query that are masked, each by itself
+SENTENCES = 6  # of a message, its last ones, that are searched by themselves
+WINDOW = 1_000  # characters of a message before and after a mention that are read with it
+SCORED = 256  # facts about the mentioned subjects that are compared in full
+
+
+class Reading(NamedTuple):
+    """The query as it is read around one mention."""
+
+    query: str
+    masked: str
+    sentence: str
+    masked_sentence: str
+
+
+class Plan(NamedTuple):
+    """What a query names, and the texts that have to be embedded for it."""
+
+    query: Query
+    mask: "NDArray[np.bool_]"
+    """Over the versions: those that the query may see."""
+
+    namings: list[tuple[Naming, int | None, Reading]]
+    """Each mention, the turn it stands in, and how the query reads around it."""
+
+    dense: list[str]
+    """Texts searched in the key index: the query, and its sentences where it has several."""
+
+    @property
+    def texts(self) -> set[str]:
+        """Everything to embed."""
+        return {*self.dense, *(text for _, _, reading in self.namings for text in reading)}
+
+
+class Retriever:
+    """Follows a store and finds the facts that may answer a query."""
+
+    def __init__(self, embedder: Embedder, *, snapshot: Path | None = None) -> None:
+        """Start from the snapshot where it fits the embedder, else from nothing."""
+        self.embedder = embedder
+        self.snapshot = snapshot
+        self._relations = RelationSpace.load(embedder.fingerprint)
+        self.sequence = 0
+        """Store sequence number up to which changes were followed."""
+        self.mark = ""
+        """Names the last change that was followed, as `mark_of` does; empty before the first."""
+        self.clear()
+        if snapshot is not None:
+            self._restore(snapshot)
+
+    def follow(self, revisions: Iterable[Revision], sequence: int) -> None:
+        """Take in the store's changes after `self.sequence`, in order, up to `sequence`."""
+        self._index.follow(self._marked(revisions), self.embedder)
+        self._name()
+        self.sequence = sequence
+
+    def save(self) -> None:
+        """Write the snapshot, replacing the one before in one step; without a path do nothing."""
+        if self.snapshot is not None:
+            write_snapshot(
+                self.snapshot,
+                fingerprint=self.embedder.fingerprint,
+                sequence=self.sequence,
+                mark=self.mark,
+                versions=list(self._index.versions()),
+                texts=list(self._index.texts),
+                vectors=self._index.vectors,
+            )
+
+    def __call__(self, query: Query, *, limit: int = 16) -> list[Candidate]:
+        """Return the facts that may answer the query, likeliest first.
+
+        Args:
+            query: its `as_of` is a sequence number or `None`.
+            limit: most facts from the key index, and as many again from the mentions.
+        """
+        return self.many([query], limit=limit)[0]
+
+    def many(self, queries: Sequence[Query], *, limit: int = 16) -> list[list[Candidate]]:
+        """Return what each query would find by itself; all their texts are embedded at once."""
+        plans = [self._plan(query) for query in queries]
+        texts = sorted({text for plan in plans if plan.mask.any() for text in plan.texts})
+        vectors = dict(zip(texts, self.embedder(texts), strict=True)) if texts else {}
+        return [self._candidates(plan, vectors, limit) if vectors else [] for plan in plans]
+
+    def clear(self) -> None:
+        """Forget everything that was followed."""
+        self._index = KeyIndex()
+        self._mentions = MentionIndex()
+        self._versions: dict[str, list[int]] = defaultdict(list)  # name -> versions
+        self._names: list[tuple[str, ...]] = []  # version -> its names
+        self.sequence, self.mark = 0, ""
+
+    def _marked(self, revisions: Iterable[Revision]) -> Iterator[Revision]:
+        for revision in revisions:
+            self.mark = mark_of(revision)
+            yield revision
+
+    def _restore(self, path: Path) -> None:
+        snapshot = read_snapshot(path, fingerprint=self.embedder.fingerprint)
+        if snapshot is None:
+            return
+        self._index.restore(
+            snapshot.versions, snapshot.texts, snapshot.vectors, snapshot.sequence, self.embedder
+        )
+        self._name()
+        self.sequence, self.mark = snapshot.sequence, snapshot.mark
+
+    def _name(self) -> None:
+        """Make the names of the new versions findable."""
+        for version in range(len(self._names), len(self._index)):
+            names = names_of(self._index.facts[version])
+            self._names.append(names)
+            for name in names:
+                self._versions[name].append(version)
+                self._mentions.add(name)
+
+    def _plan(self, query: Query) -> Plan:
+        mask = self._index.visible(query)
+        text = query.text
+        opening = text[: 2 * WINDOW]
+        if not mask.any():
+            return Plan(query, mask, [], [])
+        found = [naming for naming in self._mentions.find(text) if self._sees(naming, mask)]
+        carried = carry_over(text, found, query.history, self._mentions.find)
+        carried = [c for c in carried if self._sees(c.naming, mask)]
+        namings: list[tuple[Naming, int | None, Reading]] = [
+            (c.naming, c.turn, _read_carried(c)) for c in carried
+        ]
+        spans: dict[tuple[int, int], Reading] = {}
+        for naming in found:
+            span = (naming.start, naming.end)
+            if span not in spans and len(spans) < SPANS:
+                spans[span] = _read(text, naming)
+            if span in spans:
+                namings.append((naming, None, spans[span]))
+        sentences = sentences_of(text)
+        dense = [opening, *(sentences[-SENTENCES:] if len(sentences) > 1 else ())]
+        return Plan(query, mask, namings, [*dense, *(c.rewritten for c in carried)])
+
+    def _sees(self, naming: Naming, mask: "NDArray[np.bool_]") -> bool:
+        return any(mask[version] for version in self._versions[naming.name])
+
+    def _candidates(
+        self, plan: Plan, vectors: dict[str, "NDArray[np.float32]"], limit: int
+    ) -> list[Candidate]:
+        if not plan.mask.any():
+            return []
+        grounded: dict[int, list[int]] = defaultdict(list)  # version -> its namings
+        for number, (naming, _, _) in enumerate(plan.namings):
+            for version in self._versions[naming.name]:
+                if plan.mask[version] and (version in grounded or len(grounded) < SCORED):
+                    grounded[version].append(number)
+        searched = np.stack([vectors[text] for text in plan.dense])
+        dense = self._index.search(searched, limit, plan.mask)[:limit]
+        about = [self._measure(plan, vectors, v, numbers) for v, numbers in grounded.items()]
+        about.sort(key=_promise, reverse=True)
+        kept = about[:limit]
+        there = {candidate.fact.id for candidate in kept}
+        for version in dense:
+            candidate = self._measure(plan, vectors, version, grounded.get(version, []))
+            if candidate.fact.id not in there:
+                kept.append(candidate)
+        return sorted(kept, key=_promise, reverse=True)
+
+    def _measure(
+        self,
+        plan: Plan,
+        vectors: dict[str, "NDArray[np.float32]"],
+        version: int,
+        numbers: Sequence[int],
+    ) -> Candidate:
+        """Return a version as a candidate, with what is measured on it."""
+        naming, turn, reading = self._best(plan, version, numbers)
+        plain, masked = self._index.key_vectors(version)
+        keys = [self._index.keys[row] for row in self._index.rows[version]]
+        cosines = plain @ vectors[reading.query]
+        sentence_masked = masked @ vectors[reading.masked_sentence]
+        related = sentence_masked
+        if self._relations is not None:
+            asked = self._relations(vectors[reading.masked_sentence][None])[0]
+            related = self._relations(masked) @ asked
+        said = plan.query.text if turn is None else plan.query.history[turn].text
+        mention = None
+        if naming is not None:
+            mention = Mention(
+                text=said[naming.start : naming.end],
+                start=naming.start,
+                end=naming.end,
+                name=naming.name,
+                similarity=round(naming.similarity, 4),
+                turn=turn,
+            )
+        return Candidate(
+            fact=self._index.facts[version],
+            key=keys[int(cosines.argmax())].plain,
+            masked_key=keys[int(sentence_masked.argmax())].masked,
+            cosine=float(cosines.max()),
+            masked_cosine=float((masked @ vectors[reading.masked]).max()),
+            sentence_cosine=float((plain @ vectors[reading.sentence]).max()),
+            sentence_masked_cosine=float(sentence_masked.max()),
+            mention=mention,
+            relation_similarity=float(related.max()),
+            sentence=reading.sentence,
+            masked_sentence=reading.masked_sentence,
+            coverage=self._coverage(plan, version, numbers),
+            specificity=naming.specificity if naming else 0.0,
+        )
+
+    def _best(
+        self, plan: Plan, version: int, numbers: Sequence[int]
+    ) -> tuple[Naming | None, int | None, Reading]:
+        if not numbers:
+            text = plan.query.text[: 2 * WINDOW]
+            return None, None, Reading(text, text, text, text)
+        best = max(numbers, key=lambda n: (_strength(plan.namings[n][0]), -n))
+        return plan.namings[best]
+
+    def _coverage(self, plan: Plan, version: int, numbers: Sequence[int]) -> float:
+        """Share of the subject that is named; of all names where they were only inferred."""
+        namings = [plan.namings[number][0] for number in numbers]
+        if not namings:
+            return 0.0
+        if self._index.facts[version].names:
+            return max(naming.coverage for naming in namings)
+        named = {naming.name: naming.coverage * naming.specificity for naming in namings}
+        total = sum(self._mentions.specificity(name) for name in self._names[version])
+        return min(sum(named.values()) / total, 1.0) if total else 0.0
+
+
+def mark_of(revision: Revision) -> str:
+    """Return what tells a change from any other, in this store's history or another's."""
+    return f"{revision.sequence} {revision.at.isoformat()} {revision.fact.id}"
+
+
+def _strength(naming: Naming) -> float:
+    return naming.similarity * naming.coverage * min(naming.specificity, 10.0)
+
+
+def _promise(candidate: Candidate) -> tuple[float, float, str]:
+    """Order of candidates: grounded and alike first; the id makes it total."""
+    similarity = candidate.mention.similarity if candidate.mention else 0.0
+    nearness = max(candidate.sentence_masked_cosine, candidate.masked_cosine)
+    return (similarity * candidate.coverage + nearness, candidate.cosine, candidate.fact.id)
+
+
+def _read(text: str, naming: Naming) -> Reading:
+    around = text[max(naming.start - WINDOW, 0) : naming.end + WINDOW]
+    first, last = sentence_around(text, naming.start, naming.end)
+    sentence = text[max(first, naming.start - WINDOW) : min(last, naming.end + WINDOW)].strip()
+    words = (text[naming.start : naming.end],)
+    return Reading(around, mask_names(around, words), sentence, mask_names(sentence, words))
+
+
+def _read_carried(carried: Carried) -> Reading:
+    return Reading(carried.rewritten, carried.masked, carried.rewritten, carried.masked)

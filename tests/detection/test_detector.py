@@ -1,0 +1,217 @@
+import random
+import string
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scr.detection import TreeDetector, load_detector
+from scr.detection.detector import shipped_weights
+from scr.detection.features import NAMES, measure
+from scr.errors import InvalidInput
+from scr.facts import Revision, make_fact
+from scr.records import Query, Turn
+from scr.retrieval import HashEmbedder, Retriever, load_embedder
+from scr.retrieval.embedders import OFFLINE_PACKAGE
+
+COMPANY = {"subject": "Company X", "relation": "chief executive officer", "target": "Dana Lee"}
+
+
+def retriever_of(embedder, *facts):
+    retriever = Retriever(embedder)
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    retriever.follow(
+        [
+            Revision(
+                sequence=number,
+                fact=fact,
+                action="add",
+                previous_status=None,
+                status="approved",
+                at=now,
+                by="test",
+            )
+            for number, fact in enumerate(facts, 1)
+        ],
+        len(facts),
+    )
+    return retriever
+
+
+@pytest.fixture(scope="module")
+def hashed():
+    return retriever_of(HashEmbedder(), make_fact(**COMPANY))
+
+
+@pytest.fixture(scope="module")
+def embedder():
+    pytest.importorskip(OFFLINE_PACKAGE, reason='needs pip install "scr[offline]"')
+    return load_embedder("offline")
+
+
+@pytest.fixture(scope="module")
+def one_fact(embedder):
+    return retriever_of(embedder, make_fact(**COMPANY))
+
+
+@pytest.fixture(scope="module")
+def dozen(embedder):
+    facts = [
+        make_fact(**COMPANY),
+        make_fact(subject="Company X", relation="headquarters location", target="Norburg"),
+        make_fact(subject="China", relation="capital", target="Beijing"),
+        make_fact(subject="Zanor Group", relation="founder", target="Wei Petrov"),
+        make_fact(subject="Travel Expense Policy", relation="limit", target="$400"),
+        make_fact(subject="Dana Lee", relation="place of birth", target="Halstad"),
+    ]
+    return retriever_of(embedder, *facts)
+
+
+def decide(retriever, text, history=(), **detector):
+    query = Query(text=text, history=history)
+    return load_detector(**detector)(query, retriever(query))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Who runs Company X these days?",
+        "Who is the CEO of Company X?",
+        "who is the chief executive officer of company x",
+        "Who is the chief executive officer of Compny X?",
+        "I have a meeting at nine. Who is the CEO of Company X? Thanks!",
+    ],
+)
+def test_the_single_fact_fires_when_it_is_asked_for(one_fact, text):
+    decision = decide(one_fact, text)
+    assert decision.applies, decision.reason
+    assert decision.matches[0].fact.target == "Dana Lee"
+    assert decision.matches[0].probability >= decision.threshold
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Where is Company X based?",
+        "How many employees does Company X have?",
+        "Who is the CEO of Borland Media?",
+        "What is the capital of France?",
+        "Write a poem about autumn.",
+        "hello",
+    ],
+)
+def test_the_single_fact_does_not_fire_for_anything_else(one_fact, text):
+    decision = decide(one_fact, text)
+    assert not decision.applies, (decision.reason, decision.probability)
+
+
+def test_the_relation_decides_among_facts_of_one_subject(dozen):
+    asked = decide(dozen, "Who is the chief executive of Company X?")
+    assert [match.fact.target for match in asked.matches] == ["Dana Lee"]
+    asked = decide(dozen, "In which city is Company X headquartered?")
+    assert [match.fact.target for match in asked.matches] == ["Norburg"]
+
+
+def test_a_follow_up_fires_by_its_history(dozen):
+    history = (Turn(role="user", text="Tell me about Zanor Group."),)
+    decision = decide(dozen, "Who founded it?", history)
+    assert [match.fact.target for match in decision.matches] == ["Wei Petrov"]
+    assert "earlier turn" in decision.reason
+    assert not decide(dozen, "Who founded it?").applies
+
+
+def test_nonsense_fires_nothing(dozen):
+    rng = random.Random(0)
+    letters = string.ascii_letters + string.digits + "     .,?!éßж漢🙂"
+    texts = ["".join(rng.choices(letters, k=rng.randint(1, 40))) for _ in range(200)]
+    queries = [Query(text=text) for text in texts]
+    detector = load_detector()
+    fired = [
+        query.text
+        for query, found in zip(queries, dozen.many(queries), strict=True)
+        if detector(query, found).applies
+    ]
+    assert fired == []
+
+
+def test_no_candidates_are_no_matches():
+    decision = load_detector()(Query(text="Who runs Company X?"), [])
+    assert (decision.applies, decision.matches, decision.probability) == (False, (), 0.0)
+    assert decision.runner_up is None
+
+
+def test_the_evidence_says_why(hashed):
+    decision = decide(hashed, "Who is the chief executive officer of Company X?", threshold=0.01)
+    match = decision.matches[0]
+    assert match.evidence.mention is not None
+    assert match.evidence.mention.text == "Company X"
+    assert match.evidence.key == "What is the chief executive officer of Company X?"
+    shares = list(match.evidence.contributions.items())
+    assert {name for name, _ in shares} <= set(NAMES)
+    assert [abs(share) for _, share in shares] == sorted(
+        (abs(share) for _, share in shares), reverse=True
+    )
+    assert "“Company X”" in decision.reason
+
+
+def test_a_refused_fact_is_the_runner_up(hashed):
+    decision = decide(hashed, "Who is the chief executive officer of Company X?", threshold=0.9999)
+    assert not decision.applies
+    assert decision.runner_up is not None
+    assert decision.runner_up.fact.subject == "Company X"
+    assert decision.probability == decision.runner_up.probability
+
+
+def test_max_facts_bounds_the_matches(embedder):
+    facts = [
+        make_fact(id=f"f{n}", **(COMPANY | {"target": f"Person {n}", "scope": "default"}))
+        for n in range(5)
+    ]
+    store = retriever_of(embedder, *facts)
+    assert (
+        len(decide(store, "Who is the CEO of Company X?", max_facts=2, threshold=0.01).matches) == 2
+    )
+
+
+def test_a_decision_is_a_pure_function(hashed):
+    query = Query(text="Who runs Company X?")
+    found = hashed(query)
+    assert load_detector()(query, found) == load_detector()(query, list(found))
+
+
+@given(st.text(max_size=200), st.text(max_size=80))
+def test_any_text_can_be_decided(hashed_texts, text, said):
+    query = Query(text=text, history=(Turn(role="user", text=said),))
+    decision = load_detector()(query, hashed_texts(query))
+    assert 0 <= decision.probability <= 1
+    assert decision.reason
+
+
+@pytest.fixture(scope="module")
+def hashed_texts():
+    return retriever_of(
+        HashEmbedder(),
+        make_fact(statement="Birds fly south. They return in spring.", kind="text"),
+        make_fact(subject="ACME", kind="rule", statement="Always mention the phone line."),
+        make_fact(**COMPANY),
+    )
+
+
+def test_every_feature_is_a_finite_number(hashed_texts):
+    query = Query(text="What is the owner of Company X, 12 Norburg Street?")
+    rows = measure(query, hashed_texts(query))
+    assert rows.shape[1] == len(NAMES)
+    assert ((rows > -100) & (rows < 100)).all()
+
+
+def test_weights_of_other_features_are_refused():
+    weights = shipped_weights()
+    with pytest.raises(InvalidInput, match="train_detector"):
+        TreeDetector({**weights, "features": ["something else"]})
+
+
+def test_the_shipped_weights_carry_their_card():
+    card = shipped_weights()["card"]
+    assert card["command"].startswith("python scripts/train_detector.py")
+    assert card["queries"]["made"] > 1_000

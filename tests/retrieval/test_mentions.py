@@ -1,0 +1,146 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scr.retrieval.mentions import MentionIndex
+from scr.retrieval.names import (
+    MASK,
+    mask_names,
+    names_in,
+    sentence_around,
+    sentences_of,
+    words_of,
+)
+
+WORDS = st.text(alphabet="abcdefghijklmnopqrstuvwxyzéüñ", min_size=3, max_size=8)
+NAMES = st.lists(WORDS, min_size=1, max_size=3).map(lambda words: " ".join(words).title())
+
+
+def index_of(*names):
+    index = MentionIndex()
+    for name in names:
+        index.add(name)
+    return index
+
+
+def found(index, text, least=0.9):
+    return [naming.name for naming in index.find(text) if naming.similarity >= least]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("Company X", "who runs company x these days?"),
+        ("Zoë Müller", "Where was Zoe Muller born?"),
+        ("Dana Lee", "What is Dana Lee’s job?"),
+        ("McDonald's", "Who owns McDonald's?"),
+        ("The Silent River", "Who wrote Silent River?"),
+        ("Alien (film)", "Who directed Alien?"),
+        ("C++", "Who designed C++?"),
+        ("東京", "東京はどこですか"),
+        ("Зоя Иванова", "Где родилась Зоя Иванова?"),
+        ("St. Louis", "Who is the mayor of St.\nLouis?"),
+    ],
+)
+def test_a_name_is_found_in_its_spellings(name, text):
+    assert found(index_of(name), text) == [name]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("Ivo", "Who hit the pivot?"),
+        ("C++", "Is vitamin C healthy?"),
+        ("Norburg", "Where is Norburgville?"),
+        ("12 Woodlands Terrace", "Who built 14 Woodlands Terrace?"),
+        ("HD 93250", "Where is HD 92350?"),
+    ],
+)
+def test_another_name_is_no_mention(name, text):
+    assert found(index_of(name), text) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Where was Louis Trbert born?",
+        "Where was Loui sTribert born?",
+        "where was luois tribert born",
+    ],
+)
+def test_a_misspelled_name_is_nearly_found(text):
+    (naming,) = index_of("Louis Tribert", "Anna Koch").find(text)
+    assert naming.name == "Louis Tribert"
+    assert 0.8 < naming.similarity < 1
+    assert naming.coverage > 0.4
+
+
+def test_the_longest_name_wins_where_one_holds_the_other():
+    index = index_of("New York", "New York City", "York")
+    assert found(index, "Who is the mayor of New York City?") == ["New York City"]
+    assert set(found(index, "Is York older than New York?")) == {"York", "New York"}
+
+
+def test_names_can_be_added_after_a_search():
+    index = index_of(*(f"Subject{number} Alpha" for number in range(400)))
+    assert found(index, "Tell me about Subject399 Alpha") == ["Subject399 Alpha"]
+    for number in range(400, 900):
+        index.add(f"Subject{number} Alpha")
+        assert found(index, f"Who is Subject{number} Alpha?") == [f"Subject{number} Alpha"]
+
+
+def test_a_rare_word_tells_more_than_a_common_one():
+    index = index_of("Corsal Bank", "Veltor Bank", "Halquin Bank")
+    assert index.weight("corsal") > index.weight("bank") > index.weight("the")
+    only = index_of("Corsal Bank")
+    assert only.weight("corsal") > only.weight("of") > 0
+
+
+@given(NAMES, st.text(max_size=40), st.text(max_size=40))
+def test_a_name_between_any_words_is_found_where_it_stands(name, before, after):
+    text = f"{before} {name} {after}"
+    naming = next(n for n in index_of(name).find(text) if n.similarity == 1)
+    assert [w.folded for w in words_of(text[naming.start : naming.end])] == [
+        w.folded for w in words_of(name)
+    ]
+
+
+@given(st.lists(NAMES, max_size=5), st.text(max_size=80))
+def test_every_naming_lies_in_the_text(names, text):
+    for naming in index_of(*names).find(text):
+        assert 0 <= naming.start < naming.end <= len(text)
+        assert naming.name in names
+        assert 0 <= naming.similarity <= 1
+        assert 0 <= naming.coverage <= 1.0 + 1e-9
+
+
+@given(st.text(max_size=200))
+def test_sentences_keep_every_word(text):
+    assert [w.folded for s in sentences_of(text) for w in words_of(s)] == [
+        w.folded for w in words_of(text)
+    ]
+
+
+def test_a_stop_inside_a_name_ends_no_sentence():
+    text = "Hello there. Who runs St. Louis now? Thanks."
+    start = text.index("St. Louis")
+    first, last = sentence_around(text, start, start + len("St. Louis"))
+    assert text[first:last].strip() == "Who runs St. Louis now?"
+
+
+def test_masking_takes_every_spelling_and_leaves_the_possessive():
+    assert mask_names("Who is Dana Lee's boss, dana lee?", ("Dana Lee",)) == (
+        f"Who is {MASK}'s boss, {MASK}?"
+    )
+    assert mask_names("Who runs New York City?", ("New York", "New York City")) == (
+        f"Who runs {MASK}?"
+    )
+
+
+def test_names_of_a_text_without_subject():
+    assert names_in("Where was Kazuhiro Suzuki born?") == ("Kazuhiro Suzuki",)
+    assert names_in("Who wrote the song “Crazy in Love” for Beyonce?") == (
+        "Crazy in Love",
+        "Beyonce",
+    )
+    assert names_in("How can animals perceive colors?") == ()

@@ -1,0 +1,339 @@
+"""The engine over a real store and retriever; the embedder and the detector are fakes."""
+
+import copy
+import json
+import logging
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from scr.engine import SCR, read_question
+from scr.errors import FactConflict, FactNotFound, InvalidInput, StoreError
+from scr.records import Decision, Evidence, Match, Turn
+from scr.retrieval import HashEmbedder
+from scr.settings import load_settings
+from scr.store import Store
+
+ASKED = [{"role": "user", "content": "Who is the chief executive officer of Company X?"}]
+OTHER = [{"role": "user", "content": "Where is the nearest bakery?"}]
+
+
+class MentionDetector:
+    """Fires every fact whose subject the query names exactly."""
+
+    def __call__(self, query, candidates):
+        matches = tuple(
+            Match(
+                fact=candidate.fact,
+                probability=0.9,
+                evidence=Evidence(mention=candidate.mention, key=candidate.key),
+            )
+            for candidate in candidates
+            if candidate.mention and candidate.mention.similarity == 1
+        )
+        return Decision(
+            applies=bool(matches),
+            matches=matches,
+            probability=0.9 if matches else 0.1,
+            reason=f"asked: {query.text}",
+            threshold=0.5,
+            detector="mention-1",
+        )
+
+
+class CountingEmbedder(HashEmbedder):
+    """Counts the texts that were embedded."""
+
+    def __init__(self):
+        super().__init__()
+        self.texts = 0
+
+    def __call__(self, texts):
+        self.texts += len(texts)
+        return super().__call__(texts)
+
+
+def open_knowledge(path, embedder=None, **chosen):
+    return SCR(
+        Store.open(path, create=True),
+        load_settings(store=path, user="ana", **chosen),
+        embedder=embedder or HashEmbedder(),
+        detector=MentionDetector(),
+    )
+
+
+@pytest.fixture
+def knowledge(tmp_path):
+    with open_knowledge(tmp_path / "facts.db") as knowledge:
+        yield knowledge
+
+
+def add_ceo(knowledge, target="Dana Lee", **fields):
+    return knowledge.add(
+        subject="Company X", relation="chief executive officer", target=target, **fields
+    )
+
+
+def test_nothing_applies_nothing_changes(knowledge):
+    add_ceo(knowledge)
+    before = json.dumps(OTHER)
+    messages, trace = knowledge.run(OTHER)
+    assert messages is OTHER
+    assert json.dumps(messages) == before
+    assert not trace.applies
+    assert trace.injected_tokens == 0
+    assert knowledge.augment(OTHER) is OTHER
+
+
+def test_an_empty_store_passes_everything_through(knowledge):
+    assert knowledge.augment(ASKED) is ASKED
+
+
+def test_a_fact_that_applies_reaches_the_prompt_and_the_input_is_left_alone(knowledge):
+    fact = add_ceo(knowledge).fact
+    before = copy.deepcopy(ASKED)
+    messages, trace = knowledge.run(ASKED)
+    assert before == ASKED
+    assert messages[0]["role"] == "system"
+    assert fact.statement in messages[0]["content"]
+    assert messages[-1] is ASKED[-1]
+    assert trace.injected == (fact.id,)
+    assert trace.injected_tokens > 0
+    assert trace.sequence == knowledge.store.sequence
+    assert set(trace.timings) == {"retrieval", "detection", "composition"}
+
+
+def test_tokens_are_counted_by_the_wrapped_model(knowledge):
+    add_ceo(knowledge)
+    _, trace = knowledge.run(ASKED, count_tokens=lambda text: 17)
+    assert trace.injected_tokens == 17
+
+
+def test_nothing_comes_between_a_tool_call_and_its_result(knowledge):
+    add_ceo(knowledge)
+    conversation = [
+        *ASKED,
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]},
+        {"role": "tool", "tool_call_id": "1", "content": "Company X"},
+    ]
+    messages, trace = knowledge.run(conversation)
+    assert messages is conversation
+    assert trace is None
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [],
+        [{"role": "system", "content": "Company X"}],
+        [{"role": "user", "content": "  "}],
+        [{"role": "user", "content": None}],
+        [{"role": "user", "content": 7}],
+        [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}],
+    ],
+    ids=["none", "system only", "blank", "null", "number", "image only"],
+)
+def test_messages_without_a_question_pass_through(knowledge, messages):
+    add_ceo(knowledge)
+    assert knowledge.augment(messages) is messages
+
+
+def test_a_question_is_read_from_text_parts_and_earlier_turns():
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Hello"},
+        {"role": "assistant", "content": "Hi."},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "Who is"},
+                {"type": "image_url", "image_url": {"url": "data:,"}},
+                {"type": "text", "text": "this?"},
+            ],
+        },
+    ]
+    text, history = read_question(messages)
+    assert text == "Who is\nthis?"
+    assert history == (Turn(role="user", text="Hello"), Turn(role="assistant", text="Hi."))
+
+
+def test_history_may_be_turns_or_messages(knowledge):
+    add_ceo(knowledge)
+    as_turns = knowledge.decide("And who is it now?", history=[Turn(role="user", text="Company X")])
+    as_messages = knowledge.decide(
+        "And who is it now?", history=[{"role": "user", "content": "Company X"}]
+    )
+    assert as_turns == as_messages
+
+
+def test_a_conflict_names_the_rival_and_superseding_solves_it(knowledge):
+    first = add_ceo(knowledge)
+    with pytest.raises(FactConflict, match=first.fact.id):
+        add_ceo(knowledge, target="Kim Roe")
+    new = knowledge.supersede(first.fact.id, "Kim Roe", why="board meeting")
+    assert new.fact.supersedes == first.fact.id
+    assert new.by == "ana"
+    (match,) = knowledge.decide(ASKED[0]["content"]).matches
+    assert match.fact.target == "Kim Roe"
+
+
+def test_superseding_an_unknown_fact_says_so(knowledge):
+    with pytest.raises(FactNotFound, match="nope"):
+        knowledge.supersede("nope", "Kim Roe")
+
+
+def test_both_times_decide_what_is_seen(knowledge):
+    first = add_ceo(knowledge, validity={"start": "2020-01-01"})
+    second = knowledge.supersede(first.fact.id, "Kim Roe", validity={"start": "2024-01-01"})
+    question = ASKED[0]["content"]
+
+    def answer(**times):
+        return [match.fact.target for match in knowledge.decide(question, **times).matches]
+
+    assert answer() == ["Kim Roe"]
+    assert answer(valid_at="2022-06-01") == ["Dana Lee"]
+    assert answer(valid_at="2019-06-01") == []
+    assert answer(as_of=first.sequence) == ["Dana Lee"]
+    assert answer(as_of=first.at) == ["Dana Lee"]
+    assert answer(as_of=first.at - timedelta(days=1)) == []
+    assert knowledge.decide(question, as_of=first.sequence).sequence == first.sequence
+    assert knowledge.decide(question).sequence == second.sequence
+
+
+def test_scopes_are_a_boundary(knowledge):
+    add_ceo(knowledge, scope="acme/support")
+    question = ASKED[0]["content"]
+    assert not knowledge.decide(question).applies
+    assert not knowledge.decide(question, scope="acme").applies
+    assert not knowledge.decide(question, scope="acme/sales").applies
+    assert knowledge.decide(question, scope="acme/support").applies
+    assert knowledge.decide(question, scope="acme/support/emea").applies
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"valid_at": "yesterday"}, {"scope": "Not A Scope"}, {"as_of": "soon"}]
+)
+def test_unusable_times_and_scopes_are_refused(knowledge, wrong):
+    with pytest.raises(InvalidInput, match="query cannot be used"):
+        knowledge.decide("Who runs Company X?", **wrong)
+
+
+def test_unusable_settings_are_refused(tmp_path):
+    with pytest.raises(InvalidInput, match="threshold"):
+        SCR.open(tmp_path / "facts.db", threshold=2)
+
+
+@settings(
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(text=st.text())
+def test_no_text_of_a_query_raises(knowledge, text):
+    knowledge.decide(text)
+    knowledge.augment([{"role": "user", "content": text}])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "x" * 1_000_000, "\x00\x01\xff", "من هو المدير؟", "👩‍👩‍👧‍👦 🏳️‍🌈", "\ud800", "\u202eabc"],
+    ids=["empty", "1 MB", "binary", "right to left", "emoji", "surrogate", "bidi"],
+)
+def test_odd_queries_pass_through(knowledge, text):
+    add_ceo(knowledge)
+    messages = [{"role": "user", "content": text}]
+    assert knowledge.augment(messages) is messages
+
+
+def test_traces_keep_no_text_unless_asked(knowledge):
+    add_ceo(knowledge)
+    _, trace = knowledge.run(ASKED)
+    stored = knowledge.store.trace(trace.id)
+    assert stored == trace
+    assert "Company X" not in stored.model_dump_json()
+    assert stored.matches[0].probability == 0.9
+
+
+def test_traces_keep_text_where_asked(tmp_path):
+    with open_knowledge(tmp_path / "facts.db", trace_text=True) as knowledge:
+        add_ceo(knowledge)
+        _, trace = knowledge.run(ASKED)
+        stored = knowledge.store.trace(trace.id)
+    assert stored.query.text == ASKED[0]["content"]
+    assert stored.matches[0].mention.text == "Company X"
+
+
+def test_no_retention_keeps_no_traces(tmp_path):
+    with open_knowledge(tmp_path / "facts.db", trace_retention_days=0) as knowledge:
+        knowledge.run(ASKED)
+        assert knowledge.store.traces(10) == []
+
+
+def test_a_trace_that_cannot_be_kept_is_loud_and_harmless(knowledge, monkeypatch, caplog):
+    add_ceo(knowledge)
+
+    def refuse(*args, **kwargs):
+        raise StoreError("disk full")
+
+    monkeypatch.setattr(knowledge.store, "save_trace", refuse)
+    with caplog.at_level(logging.WARNING):
+        messages, _ = knowledge.run(ASKED)
+    assert messages is not ASKED
+    assert "could not be kept" in caplog.text
+
+
+def test_what_one_process_approves_the_other_sees_at_its_next_decision(tmp_path):
+    path = tmp_path / "facts.db"
+    with open_knowledge(path) as writer, open_knowledge(path) as reader:
+        question = ASKED[0]["content"]
+        assert not reader.decide(question).applies
+        fact = add_ceo(writer).fact
+        assert reader.decide(question).applies
+        writer.store.retire(fact.id, by="ana")
+        assert not reader.decide(question).applies
+
+
+def test_a_proposed_fact_does_not_fire_until_it_is_approved(tmp_path):
+    path = tmp_path / "facts.db"
+    Store.create(path, review=True).close()
+    with open_knowledge(path) as knowledge:
+        revision = add_ceo(knowledge)
+        assert revision.status == "proposed"
+        assert not knowledge.decide(ASKED[0]["content"]).applies
+        knowledge.store.approve(revision.fact.id, by="ben")
+        assert knowledge.decide(ASKED[0]["content"]).applies
+
+
+def test_the_snapshot_spares_embedding_the_facts_again(tmp_path):
+    path = tmp_path / "facts.db"
+    first = CountingEmbedder()
+    with open_knowledge(path, first) as knowledge:
+        for number in range(20):
+            knowledge.add(subject=f"Company {number}", relation="chair", target="Kim Roe")
+        decision = knowledge.decide("Who is the chair of Company 7?")
+    again = CountingEmbedder()
+    with open_knowledge(path, again) as knowledge:
+        assert knowledge.decide("Who is the chair of Company 7?") == decision
+    assert again.texts < first.texts / 3
+
+
+def test_an_index_of_another_history_is_not_used(tmp_path, caplog):
+    path = tmp_path / "facts.db"
+    with open_knowledge(path) as knowledge:
+        add_ceo(knowledge)
+        assert knowledge.decide(ASKED[0]["content"]).applies
+    for ending in ("", "-wal", "-shm"):
+        path.with_name(path.name + ending).unlink(missing_ok=True)
+    with open_knowledge(path) as knowledge, caplog.at_level(logging.WARNING):
+        knowledge.add(subject="Company Y", relation="chair", target="Kim Roe")
+        knowledge.add(subject="Company Z", relation="chair", target="Ada Orr")
+        assert not knowledge.decide(ASKED[0]["content"]).applies
+        assert knowledge.decide("Who is the chair of Company Y?").applies
+    assert "another history" in caplog.text
+
+
+def test_decisions_do_not_depend_on_when_the_clock_was_asked(knowledge):
+    add_ceo(knowledge, validity={"end": datetime.now(UTC) + timedelta(days=1)})
+    assert knowledge.decide(ASKED[0]["content"]).applies
+    tomorrow = datetime.now(UTC) + timedelta(days=2)
+    assert not knowledge.decide(ASKED[0]["content"], valid_at=tomorrow).applies
