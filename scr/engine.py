@@ -10,13 +10,13 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from scr.composition import SystemMessageComposer
-from scr.errors import StoreError
+from scr.composition import SystemMessageComposer, TokenCounter
+from scr.errors import InvalidInput, StoreError
 from scr.facts import Revision, make_fact
 from scr.records import (
     Candidate,
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SNAPSHOT_AFTER = 1_000  # revisions: catching up on so many is worth a snapshot at once
-TokenCounter = Callable[[str], int]
+_KEPT = ("kind", "subject", "aliases", "relation", "questions", "scope", "tags", "rank")
 When = datetime | str | None
 
 
@@ -70,6 +70,7 @@ class SCR:
         self._retriever: Retriever | None = None
         self._unsaved = 0
         self._lock = threading.RLock()
+        self._prune()
 
     @classmethod
     def open(cls, path: str | Path | None = None, **settings: object) -> Self:
@@ -95,10 +96,11 @@ class SCR:
     def close(self) -> None:
         """Save the index's snapshot if it moved, and close the store."""
         with self._lock:
-            if self._retriever is not None and self._unsaved:
-                self._retriever.save()
-                self._unsaved = 0
-            self.store.close()
+            try:
+                if self._retriever is not None and self._unsaved:
+                    self._save(self._retriever)
+            finally:
+                self.store.close()
 
     # Facts
 
@@ -121,21 +123,15 @@ class SCR:
     ) -> Revision:
         """Replace the value of a fact by a new fact about the same slot.
 
-        Subject, aliases, relation and scope are the old fact's unless `fields` say otherwise;
-        statement and questions that were derived are derived anew.
+        What names and asks for the fact is the old one's unless `fields` say otherwise: kind,
+        subject, aliases, relation, questions, scope, tags and rank. The statement is derived anew.
 
         Raises:
             FactNotFound: no such fact.
             InvalidInput: the new fact cannot be used.
         """
         old = self.store.get(fact_id).fact
-        kept = {
-            "subject": old.subject,
-            "aliases": old.aliases,
-            "relation": old.relation,
-            "scope": old.scope,
-            "questions": old.questions,
-        }
+        kept = {name: getattr(old, name) for name in _KEPT}
         return self.add(
             by=by, why=why, **{**kept, **fields, "target": target, "supersedes": fact_id}
         )
@@ -168,7 +164,7 @@ class SCR:
         Raises:
             InvalidInput: a time or scope cannot be used. No text of a query ever raises.
         """
-        turns = tuple(t if isinstance(t, Turn) else _turn(t) for t in history)
+        turns = tuple(turn for said in history for turn in _turns(said))
         return self._decide(self._query(query, turns, valid_at, as_of, scope), {})
 
     def augment(
@@ -190,6 +186,7 @@ class SCR:
         as_of: When | int = None,
         scope: str | None = None,
         count_tokens: TokenCounter | None = None,
+        budget: int | None = None,
     ) -> tuple[Sequence[Message], Trace | None]:
         """Put the facts that apply into OpenAI-shaped `messages`; record the trace.
 
@@ -199,7 +196,9 @@ class SCR:
             valid_at: world time asked about; default now.
             as_of: store time, an instant or a sequence number; default the latest.
             scope: facts of this scope and those above it are seen; default the setting's.
-            count_tokens: counts tokens as the model does that will read the messages.
+            count_tokens: counts tokens as the model does that will read the messages; without
+                it they are estimated.
+            budget: most tokens that the model has room for; the setting's is never exceeded.
 
         Returns:
             The messages to send, the very same object if nothing applies; and the trace, `None`
@@ -213,7 +212,8 @@ class SCR:
         decision = self._decide(query, timings)
         composer: Composer = SystemMessageComposer(count_tokens)
         start = time.perf_counter()
-        composed, context = composer(messages, decision, self.settings.budget)
+        room = self.settings.budget if budget is None else min(budget, self.settings.budget)
+        composed, context = composer(messages, decision, room)
         timings["composition"] = (time.perf_counter() - start) * 1e3
         trace = self._trace(query, decision, context, timings)
         self._record(trace)
@@ -239,7 +239,7 @@ class SCR:
         return make_query(
             text=text,
             history=history,
-            valid_at=valid_at,
+            valid_at=datetime.now(UTC) if valid_at is None else valid_at,
             as_of=as_of,
             scope=scope or self.settings.scope,
         )
@@ -258,11 +258,12 @@ class SCR:
         with self._lock:
             retriever = self._current_retriever()
             sequence = retriever.sequence
-            if isinstance(query.as_of, datetime):
-                sequence = self.store.sequence_at(query.as_of)
+            if query.as_of is not None:
+                asked = query.as_of
+                if isinstance(asked, datetime):
+                    asked = self.store.sequence_at(asked)
+                sequence = min(max(asked, 0), sequence)  # what the index has followed
                 query = query.model_copy(update={"as_of": sequence})
-            elif query.as_of is not None:
-                sequence = query.as_of
             candidates = retriever(query, limit=self.settings.candidates)
             return candidates, sequence, retriever.embedder.fingerprint
 
@@ -283,9 +284,16 @@ class SCR:
             retriever.follow(self.store.changes(retriever.sequence), sequence)
             self._unsaved += behind
         if self._unsaved >= SNAPSHOT_AFTER:
-            retriever.save()
-            self._unsaved = 0
+            self._save(retriever)
         return retriever
+
+    def _save(self, retriever: "Retriever") -> None:
+        """Write the snapshot; it is only a copy, so no request fails for want of it."""
+        self._unsaved = 0
+        try:
+            retriever.save()
+        except OSError:
+            log.warning("the index beside %s could not be saved", self.store.path, exc_info=True)
 
     def _require_same_history(self, retriever: "Retriever") -> None:
         """Clear an index that followed another store than the one that lies here now."""
@@ -317,13 +325,12 @@ class SCR:
         self, query: Query, decision: Decision, context: Context, timings: dict[str, float]
     ) -> Trace:
         keep = self.settings.trace_text
-        now = datetime.now(UTC)
         return Trace(
-            at=now,
+            at=datetime.now(UTC),
             query_hash=hashlib.sha256(query.text.encode("utf-8", "surrogatepass")).hexdigest(),
             query=query if keep else None,
             scope=query.scope,
-            valid_at=query.valid_at or now,
+            valid_at=query.valid_at,
             applies=decision.applies,
             probability=decision.probability,
             threshold=decision.threshold,
@@ -339,6 +346,13 @@ class SCR:
             timings=timings,
         )
 
+    def _prune(self) -> None:
+        """Delete traces whose time is over; where that cannot be done now, it is next time."""
+        try:
+            self.store.prune_traces(self.settings.trace_retention_days)
+        except StoreError:
+            log.warning("old traces in %s could not be deleted", self.store.path, exc_info=True)
+
     def _record(self, trace: Trace) -> None:
         """Keep the trace; a request never fails because its trace could not be written."""
         if not self.settings.trace_retention_days:
@@ -353,13 +367,21 @@ def read_question(messages: Sequence[Message]) -> tuple[str, tuple[Turn, ...]] |
     """Return the last user message's words and the turns before it.
 
     `None` where the last message is not the user's (a tool result, say) or has no text.
+
+    Raises:
+        InvalidInput: these are no OpenAI-shaped messages.
     """
+    if isinstance(messages, str) or not all(isinstance(m, Mapping) for m in messages):
+        raise InvalidInput(
+            'these are no messages of OpenAI\'s shape, such as {"role": "user", "content": "…"}; '
+            "`SCR.wrap(chat_model)` takes everything that a LangChain model takes"
+        )
     if not messages or messages[-1].get("role") != "user":
         return None
     text = text_of(messages[-1])
     if not text.strip():
         return None
-    return text, tuple(_turns(messages[:-1]))
+    return text, tuple(turn for message in messages[:-1] for turn in _turns(message))
 
 
 def text_of(message: Message) -> str:
@@ -373,16 +395,14 @@ def text_of(message: Message) -> str:
     return "\n".join(part for part in parts if isinstance(part, str))
 
 
-def _turns(messages: Sequence[Message]) -> Iterable[Turn]:
-    for message in messages:
-        if message.get("role") in ("user", "assistant") and (text := text_of(message)):
-            yield Turn(role=message["role"], text=text)
-
-
-def _turn(message: Message) -> Turn:
-    return Turn(
-        role="assistant" if message.get("role") == "assistant" else "user", text=text_of(message)
-    )
+def _turns(said: Turn | Message) -> Iterable[Turn]:
+    """Yield what a user or an assistant said in a message; other roles say nothing to us."""
+    if isinstance(said, Turn):
+        yield said
+    elif not isinstance(said, Mapping):
+        raise InvalidInput(f"a turn of the history is a Turn or a message, not {said!r:.80}")
+    elif said.get("role") in ("user", "assistant") and (text := text_of(said)):
+        yield Turn(role=said["role"], text=text)
 
 
 def _traced(match: Match, *, keep: bool) -> TracedMatch:

@@ -39,14 +39,17 @@ class InvalidInput(ScrError):
 class PackInvalid(InvalidInput):
     """Lines of a fact pack cannot be used."""
 
-    def __init__(self, path: str, problems: Sequence[tuple[int, str]], *, kept: int = 0) -> None:
+    def __init__(
+        self, path: str, problems: Sequence[tuple[int, str]], *, kept: int | None = None
+    ) -> None:
+        """Name the problems; `kept` counts the lines taken all the same, if any were to be."""
         self.path, self.problems, self.kept = path, tuple(problems), kept
         lines = "\n".join(f"  line {number}: {reason}" for number, reason in self.problems[:20])
         more = f"\n  … and {len(problems) - 20} more" if len(problems) > 20 else ""
         outcome = (
-            f"the other {kept} were taken"
-            if kept
-            else "nothing was taken; mend them, or pass --keep-going to take the others"
+            "nothing was taken; mend them, or pass --keep-going to take the others"
+            if kept is None
+            else f"the other {kept} were taken"
         )
         count = f"{len(problems)} unusable line{'s' if len(problems) != 1 else ''}"
         super().__init__(f"{path}: {count}, {outcome}\n{lines}{more}")
@@ -171,7 +174,7 @@ class StoreBusy(StoreError):
     def __init__(self, path: str, seconds: float) -> None:
         self.path, self.seconds = path, seconds
         super().__init__(
-            f"{path} stayed locked by another process for {seconds:g} s; nothing was written: "
+            f"{path} stayed locked by another writer for {seconds:g} s; nothing was written: "
             "try again, or find the process that holds it"
         )
 

@@ -237,7 +237,10 @@ class Fact(BaseModel):
         questions = fields.get("questions") or []
         if isinstance(questions, list | tuple):  # anything else is refused by the field itself
             questions = [q for q in questions if not isinstance(q, str) or q.strip()]
-            if not statement and subject and relation and target:
+            if not statement and subject and relation and fields.get("kind") == "forget":
+                # Never the target: what must not be stated is not put into prompts either.
+                fields["statement"] = f"The {relation} of {subject} must not be stated."
+            elif not statement and subject and relation and target:
                 fields["statement"] = f"The {relation} of {subject} is {target}."
             elif not statement and questions and target:
                 fields["statement"] = f"{questions[0]} {target}"

@@ -46,13 +46,14 @@ class Settings(BaseSettings):
     """Most facts injected into one prompt."""
 
     budget: Annotated[int, Field(ge=1)] = 1024
-    """Most tokens injected into one prompt, as the wrapped model counts them."""
+    """Most tokens injected into one prompt: as the wrapped model counts them, where it can count,
+    else estimated from the number of bytes."""
 
     trace_text: bool = False
     """Whether traces keep message text; otherwise hashes and ids only."""
 
     trace_retention_days: Annotated[float, Field(ge=0)] = 30.0
-    """How long traces are kept; 0 keeps none."""
+    """How long traces are kept, in days; 0 keeps none and deletes those of before."""
 
     @classmethod
     def settings_customise_sources(
@@ -78,3 +79,5 @@ def load_settings(**arguments: object) -> Settings:
         return Settings(**given)  # type: ignore[arg-type]
     except ValidationError as error:
         raise InvalidInput(f"settings: {explain(error)}") from error
+    except ValueError as error:  # what reading TOML raises: no TOML, or no UTF-8
+        raise InvalidInput(f"{CONFIG_FILE} cannot be read: {error}; mend or remove it") from error

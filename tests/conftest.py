@@ -6,6 +6,8 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+from pathlib import Path
+
 import pytest
 from hypothesis import settings
 
@@ -20,3 +22,13 @@ def _no_settings_from_outside(monkeypatch, tmp_path):
     for name in [name for name in os.environ if name.startswith("SCR_") and name != "SCR_DATA"]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def public_data():
+    """The folder with other people's data sets: SCR_DATA, or `../shared` beside the checkout."""
+    default = Path(__file__).parents[2] / "shared"
+    folder = Path(os.environ.get("SCR_DATA", default))
+    if not folder.is_dir():
+        pytest.skip(f"no public data sets at {folder}: name their folder with SCR_DATA")
+    return folder

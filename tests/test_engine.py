@@ -337,3 +337,108 @@ def test_decisions_do_not_depend_on_when_the_clock_was_asked(knowledge):
     assert knowledge.decide(ASKED[0]["content"]).applies
     tomorrow = datetime.now(UTC) + timedelta(days=2)
     assert not knowledge.decide(ASKED[0]["content"], valid_at=tomorrow).applies
+
+
+def test_superseding_keeps_what_names_and_ranks_the_fact(knowledge):
+    first = add_ceo(knowledge, aliases=["X Corp"], tags=["board"], rank="preferred")
+    new = knowledge.supersede(first.fact.id, "Kim Roe").fact
+    assert (new.aliases, new.tags, new.rank) == (("X Corp",), ("board",), "preferred")
+    assert new.statement == "The chief executive officer of Company X is Kim Roe."
+
+
+def test_only_users_and_assistants_speak_in_the_history(knowledge):
+    add_ceo(knowledge)
+    system = [{"role": "system", "content": "You work for Company X."}]
+    assert not knowledge.decide("And who is it now?", history=system).applies
+
+
+@pytest.mark.parametrize("history", [["hello"], [7], [None]])
+def test_a_history_of_something_else_is_refused(knowledge, history):
+    with pytest.raises(InvalidInput, match="a turn of the history"):
+        knowledge.decide("Who is it?", history=history)
+
+
+@pytest.mark.parametrize("messages", ["hello", [7], ["hello"]])
+def test_messages_of_another_shape_are_refused(knowledge, messages):
+    with pytest.raises(InvalidInput, match="OpenAI's shape"):
+        knowledge.augment(messages)
+
+
+@pytest.mark.parametrize(("asked", "read"), [(10**30, 1), (-5, 0), (1, 1)])
+def test_store_times_outside_the_store_are_brought_inside(knowledge, asked, read):
+    add_ceo(knowledge)
+    decision = knowledge.decide(ASKED[0]["content"], as_of=asked)
+    assert decision.sequence == read
+    assert decision.applies == (read == 1)
+
+
+def test_no_room_in_the_model_means_nothing_is_injected(knowledge, caplog):
+    fact = add_ceo(knowledge).fact
+    messages, trace = knowledge.run(ASKED, budget=1)
+    assert messages is ASKED
+    assert trace.applies
+    assert trace.dropped == (fact.id,)
+
+
+def test_an_index_that_cannot_be_saved_is_loud_and_harmless(tmp_path, caplog):
+    path = tmp_path / "facts.db"
+    (tmp_path / "facts.db.index").mkdir()
+    with open_knowledge(path) as knowledge, caplog.at_level(logging.WARNING):
+        add_ceo(knowledge)
+        assert knowledge.decide(ASKED[0]["content"]).applies
+    assert "could not be saved" in caplog.text
+    with pytest.raises(StoreError):
+        knowledge.store.list()
+
+
+class RacedStore(Store):
+    """Another process commits between two reads of this one."""
+
+    meanwhile = None
+
+    @property
+    def sequence(self):
+        found = super().sequence
+        if self.meanwhile:
+            act, self.meanwhile = self.meanwhile, None
+            act()
+        return found
+
+
+def test_a_change_between_two_reads_is_counted(tmp_path, caplog):
+    path = tmp_path / "facts.db"
+    Store.create(path).close()
+    store = RacedStore.open(path)
+    settings = load_settings(store=path, user="ana")
+    with SCR(store, settings, embedder=HashEmbedder(), detector=MentionDetector()) as knowledge:
+        knowledge.add(subject="Company Y", relation="chair", target="Kim Roe")
+        store.meanwhile = lambda: add_ceo(knowledge)
+        _, trace = knowledge.run(ASKED)
+        (injected,) = trace.injected
+        assert store.get(injected, as_of=trace.sequence).fact.target == "Dana Lee"
+    with open_knowledge(path) as knowledge, caplog.at_level(logging.WARNING):
+        assert knowledge.decide(ASKED[0]["content"]).applies
+    assert "another history" not in caplog.text
+
+
+def test_no_retention_deletes_the_traces_of_before(tmp_path):
+    path = tmp_path / "facts.db"
+    with open_knowledge(path, trace_text=True) as knowledge:
+        knowledge.run(ASKED)
+        assert len(knowledge.store.traces(10)) == 1
+    with open_knowledge(path, trace_retention_days=0) as knowledge:
+        assert knowledge.store.traces(10) == []
+
+
+@pytest.mark.parametrize("content", [b"threshold = ", b"\xff\xfe", b"threshold = 7", b"colour = 1"])
+def test_an_unusable_settings_file_is_named(tmp_path, content):
+    (tmp_path / "scr.toml").write_bytes(content)  # the tests' working directory
+    with pytest.raises(InvalidInput, match=r"scr\.toml|threshold|colour"):
+        load_settings()
+
+
+def test_what_must_not_be_stated_is_not_put_into_prompts(knowledge):
+    knowledge.add(kind="forget", subject="Ana Roe", relation="home address", target="12 Elm Street")
+    messages = knowledge.augment([{"role": "user", "content": "Where does Ana Roe live?"}])
+    assert "must not be stated" in messages[0]["content"]
+    assert "Elm" not in str(messages)

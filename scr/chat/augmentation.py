@@ -9,12 +9,15 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import merge_configs, run_in_executor
 
 from scr.chat.messages import as_messages, awaits_tool, restore, to_openai
+from scr.composition import TokenCounter
 from scr.records import Message, Trace
 
 METADATA_KEY = "scr"
 """Where an answer's `response_metadata` says what was decided."""
 
 Output = TypeVar("Output")
+Room = Callable[[Sequence[BaseMessage]], int | None]
+"""Tells how many tokens a model has room for beside messages; `None` if nothing limits them."""
 
 
 @runtime_checkable
@@ -25,12 +28,20 @@ class Knowledge(Protocol):
         self,
         messages: Sequence[Message],
         *,
-        count_tokens: Callable[[str], int] | None = None,
+        count_tokens: TokenCounter | None = None,
+        budget: int | None = None,
     ) -> tuple[Sequence[Message], Trace | None]:
         """Return OpenAI-shaped messages with the facts that apply, and the trace.
 
-        The very same `messages` object means that nothing applies. Otherwise one system message
-        is replaced in its place or put in front, and all others are the same objects.
+        Args:
+            messages: roles and contents; nothing is injected if the last is not the user's.
+            count_tokens: counts tokens as the model does; without it they are estimated.
+            budget: most tokens that the model has room for, 0 included; `None` is no limit
+                besides the knowledge's own.
+
+        Returns:
+            The very same `messages` object if nothing is injected. Otherwise one system message
+            is replaced in its place or put in front, and all others are the same objects.
         """
         ...
 
@@ -61,7 +72,10 @@ class ScrMetadata(TypedDict):
     """Ids of facts that applied but did not fit the budget."""
 
     injected_tokens: int
-    """Tokens of the injected text; the answer's own usage is the model's and includes them."""
+    """Tokens of the injected text, estimated from its bytes if the model has no `count_tokens`.
+
+    The answer's own usage is the model's and includes them.
+    """
 
     sequence: int
     """Store sequence number that was read."""
@@ -78,12 +92,21 @@ class Augmented(Runnable[LanguageModelInput, Output]):
         self,
         inner: Runnable[LanguageModelInput, Output],
         knowledge: Knowledge,
-        count_tokens: Callable[[str], int] | None = None,
+        count_tokens: TokenCounter | None = None,
+        room: Room | None = None,
     ) -> None:
-        """Augment what `inner` reads by `knowledge`, counting tokens with `count_tokens`."""
+        """Augment what `inner` reads by `knowledge`.
+
+        Args:
+            inner: what answers.
+            knowledge: puts the facts that apply into messages.
+            count_tokens: counts tokens as the model does; without it they are estimated.
+            room: limits what is injected to what the model can read.
+        """
         self.inner = inner
         self._knowledge = knowledge
         self._count_tokens = count_tokens
+        self._room = room
 
     def invoke(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
@@ -124,7 +147,8 @@ class Augmented(Runnable[LanguageModelInput, Output]):
         if awaits_tool(messages):
             return given, None
         shaped = [to_openai(message) for message in messages]
-        composed, trace = self._knowledge.run(shaped, count_tokens=self._count_tokens)
+        room = self._room(messages) if self._room else None
+        composed, trace = self._knowledge.run(shaped, count_tokens=self._count_tokens, budget=room)
         if composed is shaped:
             return given, trace
         return restore(messages, shaped, composed), trace

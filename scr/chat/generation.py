@@ -70,11 +70,17 @@ def generate_tokens(
             step = read
 
 
-def _room(network: Any, length: int, wanted: int) -> int:
-    """Return how many tokens can follow a prompt of `length` tokens."""
+def positions_of(network: Any) -> int | None:
+    """Return how many tokens a model reads and writes in all; `None` if nothing limits them."""
     positions: int | None = getattr(
         network.config.get_text_config(), "max_position_embeddings", None
     )
+    return positions
+
+
+def _room(network: Any, length: int, wanted: int) -> int:
+    """Return how many tokens can follow a prompt of `length` tokens."""
+    positions = positions_of(network)
     if not length:
         raise InvalidInput("the prompt is empty; give at least one message with words in it")
     if positions is None:

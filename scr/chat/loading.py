@@ -39,13 +39,14 @@ def load_network(
         return _load(source, device, dtype, offline=True)
     except OSError as error:
         if folder.is_dir():
-            raise ModelUnavailable(name, f"the folder lacks a file ({_first(error)})") from error
-    except (ValueError, KeyError, RuntimeError) as error:
+            reason = f"the folder lacks a file, or one is damaged ({_first(error)})"
+            raise ModelUnavailable(name, reason) from error
+    except Exception as error:  # what damaged files raise has no class in common
         raise _unusable(name, error) from error
     _ask_hub(name)
     try:
         return _load(source, device, dtype, offline=False)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except Exception as error:  # as above
         raise _unusable(name, error) from error
 
 
@@ -91,7 +92,8 @@ def _ask_hub(name: str) -> None:
 
 
 def _unusable(name: str, error: Exception) -> ModelUnavailable:
-    return ModelUnavailable(name, f"it is no causal language model for chat ({_first(error)})")
+    reason = f"it is damaged, or no causal language model for chat ({_first(error)})"
+    return ModelUnavailable(name, reason)
 
 
 def _device(name: str) -> str:

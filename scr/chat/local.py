@@ -15,10 +15,11 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from pydantic import Field, PrivateAttr
 
-from scr.chat.generation import Sampling, generate_tokens
+from scr.chat.generation import Sampling, generate_tokens, positions_of
 from scr.chat.loading import load_network
-from scr.chat.messages import plain_text, role_of
+from scr.chat.messages import plain_text, restore, role_of, to_openai
 from scr.chat.text import stream_until
+from scr.composition import inject
 from scr.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 
 _TITLES = {"system": "System", "user": "User", "assistant": "Assistant"}
 _NEXT_TURN = "\nUser:"
+_SEAM = 8  # tokens: a text may split into some more where it is joined to another
 
 
 @dataclass
@@ -100,6 +102,27 @@ class LocalChatModel(BaseChatModel):
         ids: list[int] = self.tokenizer.encode(self._take_apart(text), add_special_tokens=False)
         return ids
 
+    def room(self, messages: Sequence[BaseMessage]) -> int | None:
+        """Return how many tokens a text added to the system message of `messages` may have.
+
+        What adding it takes besides is counted, and an answer keeps `max_tokens` positions, or a
+        quarter of the model's if that is less.
+
+        Returns:
+            0 if there is no room. `None` if nothing limits the prompt, or the model cannot read
+            these messages at all: asking it then says why.
+        """
+        positions = positions_of(self.network)
+        if positions is None:
+            return None
+        shaped = [to_openai(message) for message in messages]
+        try:
+            taken = self._prompt(restore(messages, shaped, inject(shaped, "."))).shape[1]
+        except InvalidInput:
+            return None
+        answer = min(self.max_tokens, positions // 4)
+        return max(0, positions - taken - answer - _SEAM)
+
     def _generate(
         self,
         messages: list[BaseMessage],
@@ -156,11 +179,11 @@ class LocalChatModel(BaseChatModel):
         try:
             return self._apply_template(turns)
         except TemplateError as error:
-            if turns[0]["role"] != "system":
+            if not turns or turns[0]["role"] != "system":
                 raise self._refused(error) from error
         self._warn(
-            f"the chat template of {self.model} takes no system message; it is put before the "
-            "user's first words"
+            f"the chat template of {self.model} takes no system message; its words are put "
+            "before the user's first"
         )
         try:
             return self._apply_template(_folded(turns))

@@ -1,12 +1,10 @@
 """LangChain messages as the engine reads them, and back.
 
-Only what a decision needs is translated: roles, content, and whether a tool was called. What goes
-to the model is always the caller's own message objects, apart from the system message.
+Only what a decision needs is translated: roles and content. What goes to the model is always the
+caller's own message objects, apart from the system message.
 """
 
-import json
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import (
@@ -47,20 +45,8 @@ def as_messages(given: LanguageModelInput) -> list[BaseMessage]:
 
 
 def to_openai(message: BaseMessage) -> Message:
-    """Return a message in OpenAI's shape; the content is the same object."""
-    shaped: dict[str, Any] = {"role": role_of(message), "content": message.content}
-    if isinstance(message, AIMessage) and message.tool_calls:
-        shaped["tool_calls"] = [
-            {
-                "id": call["id"],
-                "type": "function",
-                "function": {"name": call["name"], "arguments": json.dumps(call["args"])},
-            }
-            for call in message.tool_calls
-        ]
-    if isinstance(message, ToolMessage):
-        shaped["tool_call_id"] = message.tool_call_id
-    return shaped
+    """Return the role and content of a message as OpenAI shapes them; the content is the same."""
+    return {"role": role_of(message), "content": message.content}
 
 
 def role_of(message: BaseMessage) -> str:
@@ -73,13 +59,14 @@ def role_of(message: BaseMessage) -> str:
 
 
 def awaits_tool(messages: Sequence[BaseMessage]) -> bool:
-    """Whether the conversation stands between a tool call and what the model makes of it."""
-    if not messages:
-        return False
-    last = messages[-1]
-    return role_of(last) in ("tool", "function") or bool(
-        isinstance(last, AIMessage) and last.tool_calls
-    )
+    """Whether the model's last words called a tool whose result is still missing."""
+    answered: set[str | None] = set()
+    for message in reversed(messages):
+        if isinstance(message, AIMessage):
+            return any(call["id"] not in answered for call in message.tool_calls)
+        if isinstance(message, ToolMessage):
+            answered.add(message.tool_call_id)
+    return False
 
 
 def restore(

@@ -19,7 +19,8 @@ from langchain_core.runnables.config import merge_configs
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, Field, field_validator
 
-from scr.chat.augmentation import Augmented, Knowledge
+from scr.chat.augmentation import Augmented, Knowledge, Room
+from scr.composition import TokenCounter
 
 Schema = dict[str, Any] | type
 Tool = dict[str, Any] | type | Callable[..., Any] | BaseTool
@@ -32,6 +33,10 @@ class ScrChatModel(BaseChatModel):
     retries, rate limiter and callbacks live, and each call is one run for tracing and usage.
     Where nothing applies it gets the caller's own input object. What governs calls is set on the
     inner model: a cache out here would keep answers that a new fact has made stale.
+
+    The budget of facts is counted as the inner model counts tokens if it has a method
+    `count_tokens(text)`, as local models have; for all others it is estimated from bytes. A method
+    `room(messages)` keeps facts from filling the positions that the inner model needs to answer.
 
     Answers say what was decided in `response_metadata["scr"]`; see `ScrMetadata`.
     """
@@ -166,14 +171,14 @@ class ScrChatModel(BaseChatModel):
         if isinstance(bound, RunnableBinding) and isinstance(bound.bound, BaseChatModel):
             wrapped = self.model_copy(update={"inner": bound.bound})
             return bound.model_copy(update={"bound": wrapped})
-        return Augmented(bound, self.knowledge, self._counter)
+        return Augmented(bound, self.knowledge, self._counter, self._room)
 
     def with_structured_output(
         self, schema: Schema, *, include_raw: bool = False, **kwargs: Any
     ) -> Runnable[LanguageModelInput, dict[str, Any] | BaseModel]:
         """Structure answers by the inner model's own method, reading augmented messages."""
         structured = self.inner.with_structured_output(schema, include_raw=include_raw, **kwargs)
-        return Augmented(structured, self.knowledge, self._counter)
+        return Augmented(structured, self.knowledge, self._counter, self._room)
 
     # What is the inner model's
 
@@ -208,13 +213,17 @@ class ScrChatModel(BaseChatModel):
     # How it calls
 
     @property
-    def _counter(self) -> Callable[[str], int] | None:
+    def _counter(self) -> TokenCounter | None:
         # Not `get_num_tokens`: where a model does not override it, it loads another's tokenizer.
         return getattr(self.inner, "count_tokens", None)
 
     @property
+    def _room(self) -> Room | None:
+        return getattr(self.inner, "room", None)
+
+    @property
     def _augmented(self) -> Augmented[AIMessage]:
-        return Augmented(self.inner, self.knowledge, self._counter)
+        return Augmented(self.inner, self.knowledge, self._counter, self._room)
 
     @property
     def _chunks(self) -> "Augmented[AIMessageChunk]":

@@ -1,6 +1,17 @@
 """Composition: curated facts become part of a prompt."""
 
-from scr.composition.composer import SystemMessageComposer, TokenCounter, estimate_tokens
+from scr.composition.composer import (
+    SystemMessageComposer,
+    TokenCounter,
+    estimate_tokens,
+    inject,
+)
 from scr.composition.rendering import render_facts
 
-__all__ = ["SystemMessageComposer", "TokenCounter", "estimate_tokens", "render_facts"]
+__all__ = [
+    "SystemMessageComposer",
+    "TokenCounter",
+    "estimate_tokens",
+    "inject",
+    "render_facts",
+]

@@ -1,5 +1,7 @@
 """Puts the facts that apply into the system message, within a budget of tokens.
 
+Tokens are counted as the model does where it can say how, and else estimated from bytes.
+
 Knows nothing of how a decision was made, nor of the model that will read the messages.
 """
 
@@ -39,7 +41,10 @@ class SystemMessageComposer:
     """
 
     def __init__(self, count_tokens: TokenCounter | None = None) -> None:
-        """Count with `count_tokens`; by default with `estimate_tokens`."""
+        """Count tokens, budget and `Context.tokens` alike, with `count_tokens`.
+
+        Without one, for a model that cannot count, both are `estimate_tokens`' estimates.
+        """
         self._count = count_tokens or estimate_tokens
 
     def __call__(
@@ -64,7 +69,7 @@ class SystemMessageComposer:
             )
         if not context.fact_ids:
             return messages, context
-        return _inject(messages, context.text), context
+        return inject(messages, context.text), context
 
     def _fit(self, matches: Sequence[Match], budget: int) -> Context:
         kept: dict[str, Fact] = {}
@@ -91,7 +96,11 @@ def _render(facts: Mapping[str, Fact]) -> str:
     return render_facts(list(dict.fromkeys(facts[fact_id].statement for fact_id in sorted(facts))))
 
 
-def _inject(messages: Sequence[Message], text: str) -> list[Message]:
+def inject(messages: Sequence[Message], text: str) -> list[Message]:
+    """Append `text` to the first system message, or put a system message of it in front.
+
+    `messages` is not changed; all but the system message are passed on as the same objects.
+    """
     for place, message in enumerate(messages):
         content = message.get("content")
         if message.get("role") in SYSTEM_ROLES and isinstance(content, str | list | None):

@@ -4,6 +4,7 @@ Pure functions of their arguments: which facts are shown, and in which order, is
 """
 
 import json
+import re
 import unicodedata
 from collections.abc import Sequence
 
@@ -16,6 +17,13 @@ retraining it."""
 
 _LINE_PREFIX = "- "
 
+_MARKUP = re.compile(
+    r"<(?=[|\uff5c/]|[^\W\d])"  # <|im_end|>, <s>, </s>, <start_of_turn>, <<SYS>>
+    r"|\[(?=/?[a-z]?[A-Z][A-Z0-9_]*\])"  # [INST], [/INST], [SYSTEM_PROMPT], [gMASK]
+)
+"""What opens a special token of some chat template. Servers read templates with special tokens on,
+so one in a statement could end the system's turn."""
+
 
 def render_facts(statements: Sequence[str]) -> str:
     r"""Render statements under the fixed instruction, one line each, in the order given.
@@ -26,7 +34,8 @@ def render_facts(statements: Sequence[str]) -> str:
     Returns:
         `INSTRUCTION`, then per statement a newline, `- ` and the statement as a JSON string. No
         statement can leave its line: control, format (bidirectional, zero-width, tag), private,
-        surrogate and line-separating characters are written as `\uXXXX`.
+        surrogate and line-separating characters are written as `\uXXXX`. None can end its turn:
+        so is the `<` or `[` that would open a special token, as in `<|im_end|>` and `[INST]`.
     """
     return "\n".join([INSTRUCTION, *(_LINE_PREFIX + _quote(text) for text in statements)])
 
@@ -44,7 +53,8 @@ def parse_facts(context: str) -> list[str]:
 
 
 def _quote(text: str) -> str:
-    return "".join(map(_escape, json.dumps(text, ensure_ascii=False)))
+    visible = "".join(map(_escape, json.dumps(text, ensure_ascii=False)))
+    return _MARKUP.sub(lambda opening: f"\\u{ord(opening[0]):04x}", visible)
 
 
 def _escape(character: str) -> str:

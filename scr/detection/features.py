@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 NO_RIVAL = 0.5  # margin where there is no other candidate to compare with
 _TELLING = 20.0  # specificity that counts as 1
+_LONGEST_CACHED = 500  # characters of a text whose features are kept: queries are anyone's
 
 _WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W\d_]+)?")
 _STOP = """
@@ -30,7 +31,7 @@ what which who whom whose when where why how can could would should will shall m
 i me my we us our you your not no yes if then than so please tell about say just only know any
 some
 """
-_STOP_WORDS = frozenset(_STOP.split())
+_STOP_WORDS = frozenset(_STOP.split())  # the list of `scr.retrieval.names`, not to be imported
 _ASKS = (
     ("time", r"\bwhen\b|\b(?:what|which)(?:\s+\w+)?\s+(?:year|date|day|month|time|century|decade)"),
     ("number", r"\bhow (?:many|much|old|long|tall|big|large|often|far|high)\b|\bwhat number\b"),
@@ -91,9 +92,12 @@ def _view(query: Query, candidate: Candidate) -> View:
     )
 
 
-@lru_cache(maxsize=16_384)
 def stems(text: str) -> frozenset[str]:
     """Return the beginnings of the telling words of a text, without case and diacritics."""
+    return _stems_kept(text) if len(text) <= _LONGEST_CACHED else _stems(text)
+
+
+def _stems(text: str) -> frozenset[str]:
     folded = unicodedata.normalize("NFKD", text.casefold())
     bare = "".join(c for c in folded if not unicodedata.combining(c))
     return frozenset(
@@ -103,11 +107,20 @@ def stems(text: str) -> frozenset[str]:
     )
 
 
-@lru_cache(maxsize=16_384)
+_stems_kept = lru_cache(maxsize=16_384)(_stems)
+
+
 def asks_for(text: str) -> str:
     """Return what kind of answer a question wants (time, number, place, person), or nothing."""
+    return _asks_for_kept(text) if len(text) <= _LONGEST_CACHED else _asks_for(text)
+
+
+def _asks_for(text: str) -> str:
     found = [(m.start(), name) for name, p in _ASKS_PATTERNS if (m := p.search(text))]
     return min(found)[1] if found else ""
+
+
+_asks_for_kept = lru_cache(maxsize=16_384)(_asks_for)
 
 
 # Grounding: is the query about the subject?

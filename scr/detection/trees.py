@@ -32,7 +32,7 @@ class Trees(NamedTuple):
 
     @classmethod
     def load(cls, written: Mapping[str, Any]) -> "Trees":
-        """Read what `dump` wrote."""
+        """Read an ensemble as the weights file holds it."""
         trees: Sequence[Mapping[str, Any]] = written["trees"]
         size = max(len(tree["feature"]) for tree in trees)
         own = np.tile(np.arange(size), (len(trees), 1))

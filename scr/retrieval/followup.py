@@ -11,9 +11,11 @@ from typing import NamedTuple
 
 from scr.records import Turn
 from scr.retrieval.mentions import Naming
-from scr.retrieval.names import MASK, names_in, words_of
+from scr.retrieval.names import MASK, holds_name, words_of
 
 TURNS = 6  # most recent turns that are read
+TURN_CHARACTERS = 20_000  # of a turn that are read, its last ones: what was said most recently
+OPENING = 2_000  # characters of a query that a subject is put into: embedders read no more
 SUBJECTS = 4  # carried over at most
 SURE_NAMING = 0.9  # similarity from which a naming counts as one
 TELLING = 3.0  # specificity from which a name in the query itself settles what it is about
@@ -52,16 +54,28 @@ def carry_over(
     history: Sequence[Turn],
     find: Callable[[str], list[Naming]],
 ) -> list[Carried]:
-    """Return the subjects that the query takes from its history; empty if it needs none."""
+    """Return the subjects that the query takes from its history; empty if it needs none.
+
+    Args:
+        text: what the user asks now.
+        namings: the subjects that it names.
+        history: earlier turns, oldest first.
+        find: returns the subjects that a text names, of those that the query may see.
+    """
     if not history or not _points_back(text, namings):
         return []
     for turn in range(len(history) - 1, max(len(history) - 1 - TURNS, -1), -1):
-        said = history[turn].text
-        named = [naming for naming in find(said) if naming.similarity >= SURE_NAMING]
+        skipped = max(len(history[turn].text) - TURN_CHARACTERS, 0)
+        said = history[turn].text[skipped:]
+        named = [
+            naming._replace(start=naming.start + skipped, end=naming.end + skipped)
+            for naming in find(said)
+            if naming.similarity >= SURE_NAMING
+        ]
         if named:
             named.sort(key=lambda naming: (-naming.specificity, naming.start))
             return [_carried(text, naming, turn) for naming in named[:SUBJECTS]]
-        if history[turn].role == "user" and names_in(said):
+        if history[turn].role == "user" and holds_name(said):
             return []
     return []
 
@@ -71,12 +85,15 @@ def _points_back(text: str, namings: Sequence[Naming]) -> bool:
         return False
     if _POINTER.search(text) or _POSSESSIVE.search(text):
         return True
-    short = _ELLIPSIS.search(text) or len(words_of(text)) <= _SHORT
-    return bool(short) and bool(words_of(text)) and not names_in(text)
+    words = words_of(text[:OPENING])
+    short = _ELLIPSIS.search(text) or len(words) <= _SHORT
+    return bool(short) and bool(words) and not holds_name(text)
 
 
 def _carried(text: str, naming: Naming, turn: int) -> Carried:
-    return Carried(naming, turn, _put_in(text, naming.name), _put_in(text, MASK))
+    opening = text[:OPENING]
+    rewritten, masked = (_put_in(opening, name)[:OPENING] for name in (naming.name, MASK))
+    return Carried(naming, turn, rewritten, masked)
 
 
 def _put_in(text: str, name: str) -> str:

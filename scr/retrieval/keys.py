@@ -1,17 +1,20 @@
 """The keys of a fact: the texts under which it is found, plain and with its subject masked."""
 
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from scr.facts import Fact
 from scr.retrieval.names import mask_names, names_in, sentences_of
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the keys of a fact change, so that older snapshots are rebuilt."""
 
 PASSAGE = 400  # characters from which a passage of a long text ends at the next sentence
+LONGEST = 500  # characters of a passage; a sentence that is longer is cut
 PASSAGES = 32  # of one fact
 QUESTIONS = 32  # of one fact
+_BREAK = re.compile(r"[\s\u3001\u3002\uff01\uff0c\uff1f]")  # blanks, and stops without one
 _POSSESSIVE = re.compile(r"['\u2019]s$")
 
 
@@ -39,10 +42,27 @@ def keys_of(fact: Fact) -> list[Key]:
 
 
 def passages_of(text: str) -> list[str]:
-    """Return a text in runs of whole sentences of about `PASSAGE` characters."""
+    """Return a text in runs of whole sentences of about `PASSAGE` characters.
+
+    A sentence of more than `LONGEST` characters, as in a script that sets no blanks, is cut.
+    """
     passages = [""]
-    for sentence in sentences_of(text):
+    for sentence in _pieces(text):
         if len(passages[-1]) + len(sentence) > PASSAGE and passages[-1]:
+            if len(passages) == PASSAGES:
+                break
             passages.append("")
         passages[-1] = f"{passages[-1]} {sentence}".strip()
-    return passages[:PASSAGES]
+    return passages
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """Yield the sentences of a text, those longer than `LONGEST` in parts."""
+    for sentence in sentences_of(text):
+        first = 0
+        while len(sentence) - first > LONGEST:
+            breaks = list(_BREAK.finditer(sentence, first + LONGEST // 2, first + LONGEST))
+            end = breaks[-1].end() if breaks else first + LONGEST
+            yield sentence[first:end].strip()
+            first = end
+        yield sentence[first:].strip()

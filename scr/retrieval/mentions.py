@@ -6,7 +6,8 @@ Knows nothing of facts or vectors: names come with the number of what they name.
 import math
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from scr.retrieval.names import STOP_WORDS, Word, folded_forms, words_of
 
 FUZZY_CHARACTERS = 1_500  # of a text that are searched for near misses, at each of its ends
 FUZZY_NAMES = 24  # names that share most trigrams and are compared in full
+GAP = 100  # characters between two words from which they belong to no one name
 SHORTEST_FUZZY = 5  # letters of the shortest name that may be misspelled
 LEAST_SHARED = 0.35  # share of a name's trigrams that must be met
 LEAST_SIMILARITY = 0.6
@@ -25,6 +27,13 @@ _PRIOR_NAMES = (
     1_000.0  # names we imagine beside those of the store, so that idf holds in small ones
 )
 _STOP_WEIGHT = 0.1
+
+Visible = Callable[[str], bool]
+"""Whether a name counts for the query at hand."""
+
+
+def _any_name(_name: str) -> bool:
+    return True
 
 
 class Naming(NamedTuple):
@@ -89,7 +98,10 @@ class MentionIndex:
             self._forms[key].append((number, similarity))
 
     def weight(self, word: str) -> float:
-        """Inverse document frequency of a folded word among the names; small for stop words."""
+        """Inverse document frequency of a folded word among the names; small for stop words.
+
+        Counted over all names, of every scope and time, so that it needs no count per query.
+        """
         if word in STOP_WORDS:
             return _STOP_WEIGHT
         total = _PRIOR_NAMES + len(self._list)
@@ -100,20 +112,21 @@ class MentionIndex:
         number = self._names.get(name)
         return 0.0 if number is None else sum(map(self.weight, self._words[number]))
 
-    def find(self, text: str) -> list[Naming]:
-        """Return every name the text holds, exactly or nearly, the most similar first.
+    def find(self, text: str, visible: Visible = _any_name) -> list[Naming]:
+        """Return every visible name the text holds, exactly or nearly, the most similar first.
 
-        Of names that lie one within the other only the longest exact one counts.
+        Of names that lie one within the other only the longest exact one counts. A name that is
+        not visible neither hides another nor takes its place.
         """
         words = words_of(text)
         if not words or not self._list:
             return []
         found: dict[str, Naming] = {}
-        exact = self._exact(words)
+        exact = self._exact(words, visible)
         for naming in exact:
             if naming.name not in found or naming.similarity > found[naming.name].similarity:
                 found[naming.name] = naming
-        for naming in self._near(text, words, {naming.name for naming in exact}):
+        for naming in self._near(text, words, {naming.name for naming in exact}, visible):
             if not any(e.start <= naming.start and naming.end <= e.end for e in exact):
                 found.setdefault(naming.name, naming)
         return sorted(
@@ -131,22 +144,22 @@ class MentionIndex:
             self._recent = _automaton(self._recent_forms)
         return [automaton for automaton in (self._main, self._recent) if automaton is not None]
 
-    def _exact(self, words: Sequence[Word]) -> list[Naming]:
-        starts, position = [], 0  # where each word starts in the joined text, its blank included
-        for word in words:
-            starts.append(position)
-            position += len(word.folded) + 1
-        joined = f" {' '.join(word.folded for word in words)} "
+    def _exact(self, words: Sequence[Word], visible: Visible) -> list[Naming]:
+        starts, joined = _joined(words)
         hits = {
             (bisect_right(starts, end - len(form) + 1) - 1, bisect_right(starts, end - 1) - 1, form)
             for automaton in self._automata()
             for end, form in automaton.iter(joined)
         }
+        named = {  # form -> the visible names that have it, and how surely
+            form: [(n, sure) for n, sure in self._forms[form] if visible(self._list[n])]
+            for form in {form for _, _, form in hits}
+        }
         kept: list[tuple[int, int, str]] = []
         known: set[str] = set()  # the first place of a name will do
         reach = -1
         for first, last, form in sorted(hits, key=lambda hit: (hit[0], -hit[1])):
-            if last > reach:  # not within a longer one that starts before it
+            if named[form] and last > reach:  # not within a longer one that starts before it
                 reach = last
                 if form not in known:
                     known.add(form)
@@ -154,30 +167,33 @@ class MentionIndex:
         return [
             self._naming(number, words[first].start, words[last].end, similarity, 1.0)
             for first, last, form in kept
-            for number, similarity in self._forms[form]
+            for number, similarity in named[form]
         ]
 
-    def _near(self, text: str, words: Sequence[Word], known: set[str]) -> list[Naming]:
+    def _near(
+        self, text: str, words: Sequence[Word], known: set[str], visible: Visible
+    ) -> list[Naming]:
         if len(text) > 2 * FUZZY_CHARACTERS:
             tail = len(text) - FUZZY_CHARACTERS
             words = [w for w in words if w.end <= FUZZY_CHARACTERS or w.start >= tail]
         squeezed = "".join(word.folded for word in words)
         namings = (
             self._compare(number, squeezed, words)
-            for number in self._blocked(squeezed)
+            for number in self._blocked(squeezed, visible)
             if self._list[number] not in known
         )
         return [naming for naming in namings if naming is not None]
 
-    def _blocked(self, squeezed: str) -> list[int]:
-        """Return the names that share most of their trigrams with the text."""
+    def _blocked(self, squeezed: str, visible: Visible) -> list[int]:
+        """Return the visible names that share most of their trigrams with the text."""
         lists = [self._postings[t] for t in _trigrams(squeezed) if t in self._postings]
         if not lists:
             return []
         numbers, counts = np.unique(np.concatenate(lists), return_counts=True)
         share = counts / np.asarray(self._trigrams)[numbers]
-        best = np.lexsort((numbers, -counts, -share))[:FUZZY_NAMES]
-        return [int(numbers[at]) for at in best if share[at] >= LEAST_SHARED]
+        order = np.lexsort((numbers, -counts, -share))
+        likely = (int(numbers[at]) for at in order if share[at] >= LEAST_SHARED)
+        return list(islice((n for n in likely if visible(self._list[n])), FUZZY_NAMES))
 
     def _compare(self, number: int, squeezed: str, words: Sequence[Word]) -> Naming | None:
         name = self._squeezed[number]
@@ -196,6 +212,8 @@ class MentionIndex:
         best = _snapped(name, squeezed, [*starts, position], a, b)
         coverage = self._coverage(number, words)
         similarity, first, last = best
+        if any(b.start - a.end > GAP for a, b in pairwise(words[first : last + 1])):
+            return None
         span = "".join(word.folded for word in words[first : last + 1])
         if _digits(span) != _digits(name):
             similarity = min(similarity, 0.5)  # another number is another name
@@ -229,6 +247,25 @@ def _automaton(forms: Iterable[str]) -> Any:
         automaton.add_word(form, form)
     automaton.make_automaton()
     return automaton
+
+
+def _joined(words: Sequence[Word]) -> tuple[list[int], str]:
+    """Return where each word starts in the joined text, its blank included, and that text.
+
+    Words that stand too far apart to be one name are two blanks apart, as no form is.
+    """
+    starts: list[int] = []
+    parts: list[str] = []
+    position = reach = 0
+    for word in words:
+        if word.start - reach > GAP and parts:
+            parts.append("")
+            position += 1
+        starts.append(position)
+        parts.append(word.folded)
+        position += len(word.folded) + 1
+        reach = word.end
+    return starts, f" {' '.join(parts)} "
 
 
 def _trigrams(squeezed: str) -> set[str]:

@@ -5,9 +5,12 @@ Knows nothing of facts, vectors or indexes.
 
 import re
 import unicodedata
+from collections.abc import Iterator
 from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
+
+LONGEST_CACHED = 64  # characters of a word whose folded form is kept
 
 MASK = "it"
 """What stands in a masked text where the subject's name stood."""
@@ -34,7 +37,11 @@ i me my we us our you your not no yes if then than so please tell about say just
 some
 """
 STOP_WORDS = frozenset(_STOP_WORDS.split())
-"""Words that tell nothing about what a text is about."""
+"""Words that tell nothing about what a text is about.
+
+Detection, which imports nothing of retrieval, has the same list; a change here belongs there too,
+and then the detector has to be fitted anew.
+"""
 
 
 class Word(NamedTuple):
@@ -45,14 +52,21 @@ class Word(NamedTuple):
     end: int
 
 
-@lru_cache(maxsize=65_536)
 def fold(word: str) -> str:
     """Return a word without case, diacritics, apostrophes and possessive ending."""
+    # Queries are anyone's: what is kept of them must not grow with the length of their words.
+    return _fold_kept(word) if len(word) <= LONGEST_CACHED else _fold(word)
+
+
+def _fold(word: str) -> str:
     bare = _POSSESSIVE.sub("", word).replace("'", "").replace("\u2019", "")
     if bare.isascii():
         return bare.casefold()
     parts = unicodedata.normalize("NFKD", bare)
     return "".join(part for part in parts if not unicodedata.combining(part)).casefold()
+
+
+_fold_kept = lru_cache(maxsize=65_536)(_fold)
 
 
 def words_of(text: str) -> list[Word]:
@@ -134,15 +148,23 @@ def names_in(text: str) -> tuple[str, ...]:
 
     Used where a fact names no subject; finds nothing in texts without capitals.
     """
-    found: dict[str, None] = {}
+    return tuple(dict.fromkeys(_names_in(text)))
+
+
+def holds_name(text: str) -> bool:
+    """Whether `names_in` finds anything; reads no further than the first name."""
+    return next(_names_in(text), None) is not None
+
+
+def _names_in(text: str) -> Iterator[str]:
+    openings = {0, *(match.end() for match in _SENTENCE_END.finditer(text))}
     for match in _CAPITALIZED_RUN.finditer(text):
         name = (match.group(1) or match.group(2)).strip(" .,'\u2019")
         words = [word.folded for word in words_of(name)]
-        opens = sentence_around(text, match.start(), match.end())[0] == match.start()
+        opens = match.start() in openings
         if opens and words and words[0] in STOP_WORDS:
             name = name.partition(" ")[2].strip()
             words = words[1:]
         telling = any(len(word) > 1 and word not in STOP_WORDS for word in words)
         if telling and not (opens and len(words) == 1):
-            found.setdefault(name)
-    return tuple(found)
+            yield name

@@ -1,7 +1,8 @@
 """Finding the facts that may answer a query: dense keys and subject mentions, joined."""
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -71,10 +72,18 @@ class Retriever:
             self._restore(snapshot)
 
     def follow(self, revisions: Iterable[Revision], sequence: int) -> None:
-        """Take in the store's changes after `self.sequence`, in order, up to `sequence`."""
-        self._index.follow(self._marked(revisions), self.embedder)
+        """Take in the store's changes after `self.sequence`, in order.
+
+        Args:
+            revisions: the changes; may go on beyond `sequence`.
+            sequence: the store's sequence number when it was read, before the changes were.
+        """
+        last: deque[Revision] = deque(maxlen=1)
+        self._index.follow(_noting(revisions, last), self.embedder)
         self._name()
         self.sequence = sequence
+        if last:  # another process may have written more since `sequence` was read
+            self.sequence, self.mark = max(sequence, last[0].sequence), mark_of(last[0])
 
     def save(self) -> None:
         """Write the snapshot, replacing the one before in one step; without a path do nothing."""
@@ -113,11 +122,6 @@ class Retriever:
         self._names: list[tuple[str, ...]] = []  # version -> its names
         self.sequence, self.mark = 0, ""
 
-    def _marked(self, revisions: Iterable[Revision]) -> Iterator[Revision]:
-        for revision in revisions:
-            self.mark = mark_of(revision)
-            yield revision
-
     def _restore(self, path: Path) -> None:
         snapshot = read_snapshot(path, fingerprint=self.embedder.fingerprint)
         if snapshot is None:
@@ -143,9 +147,12 @@ class Retriever:
         opening = text[: 2 * WINDOW]
         if not mask.any():
             return Plan(query, mask, [], [])
-        found = [naming for naming in self._mentions.find(text) if self._sees(naming, mask)]
-        carried = carry_over(text, found, query.history, self._mentions.find)
-        carried = [c for c in carried if self._sees(c.naming, mask)]
+
+        def find(said: str) -> list[Naming]:
+            return self._mentions.find(said, partial(self._sees, mask))
+
+        found = find(text)
+        carried = carry_over(text, found, query.history, find)
         namings: list[tuple[Naming, int | None, Reading]] = [
             (c.naming, c.turn, _read_carried(c)) for c in carried
         ]
@@ -160,8 +167,8 @@ class Retriever:
         dense = [opening, *(sentences[-SENTENCES:] if len(sentences) > 1 else ())]
         return Plan(query, mask, namings, [*dense, *(c.rewritten for c in carried)])
 
-    def _sees(self, naming: Naming, mask: "NDArray[np.bool_]") -> bool:
-        return any(mask[version] for version in self._versions[naming.name])
+    def _sees(self, mask: "NDArray[np.bool_]", name: str) -> bool:
+        return any(mask[version] for version in self._versions[name])
 
     def _candidates(
         self, plan: Plan, vectors: dict[str, "NDArray[np.float32]"], limit: int
@@ -253,6 +260,13 @@ class Retriever:
 def mark_of(revision: Revision) -> str:
     """Return what tells a change from any other, in this store's history or another's."""
     return f"{revision.sequence} {revision.at.isoformat()} {revision.fact.id}"
+
+
+def _noting(revisions: Iterable[Revision], last: deque[Revision]) -> Iterator[Revision]:
+    """Yield the revisions; `last` holds the last one of them afterwards."""
+    for revision in revisions:
+        last.append(revision)
+        yield revision
 
 
 def _strength(naming: Naming) -> float:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from pydantic import ValidationError
 
 from scr.errors import (
     InvalidInput,
@@ -26,16 +25,15 @@ from scr.errors import (
 )
 from scr.facts import new_id
 from scr.store.migrations import upgrade
-from scr.store.schema import SCHEMA
+from scr.store.schema import SCHEMA, DamagedRow
 from scr.store.schema import settings as settings_table
 
 BUSY_SECONDS = 60.0
-"""How long a connection waits for its turn."""
+"""How long a change waits for its turn."""
 
 _MAGIC = b"SQLite format 3\x00"
 _HEADER = 100  # bytes; see https://www.sqlite.org/fileformat2.html, section 1.3
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-_CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _UNUSABLE = {
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_FULL,
@@ -46,13 +44,26 @@ _UNUSABLE = {
 
 
 class Database:
-    """A store's file with its pool of connections; safe to share between threads."""
+    """A store's file with its pool of connections; safe to share between threads.
 
-    def __init__(self, path: Path, *, busy_seconds: float = BUSY_SECONDS) -> None:
+    Args:
+        path: the file.
+        busy_seconds: how long to wait for a free connection, and for other writers.
+        durable: whether what is written is on the disk at the end of its transaction; otherwise
+            a power cut (but no crash of the process) may take back the last ones, which is faster.
+    """
+
+    def __init__(
+        self, path: Path, *, busy_seconds: float = BUSY_SECONDS, durable: bool = True
+    ) -> None:
         self.path = path
         self._busy_seconds = busy_seconds
+        self._synchronous = "FULL" if durable else "NORMAL"
+        self._closed = False
         self._engine = sa.create_engine(
-            sa.URL.create("sqlite", database=str(path)), connect_args={"timeout": busy_seconds}
+            sa.URL.create("sqlite", database=str(path)),
+            connect_args={"timeout": busy_seconds},
+            pool_timeout=busy_seconds,
         )
         sa.event.listen(self._engine, "connect", _prepare)
         sa.event.listen(self._engine, "begin", _begin)
@@ -112,50 +123,61 @@ class Database:
                     draft.with_name(draft.name + suffix).unlink()
 
     def close(self) -> None:
-        """Close every connection; the last one folds the write-ahead log into the file."""
+        """Close every connection; the last one folds the write-ahead log into the file.
+
+        Transactions that still run may finish; no new one begins.
+        """
+        self._closed = True
         self._engine.dispose()
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """A transaction that sees one state of the store throughout."""
-        with self._explained(), self._engine.connect() as connection, connection.begin():
+        with self._connection() as connection, connection.begin():
             yield connection
 
     @contextmanager
-    def write(self, *, durable: bool = True) -> Iterator[sa.Connection]:
-        """A transaction that alone may write; an error takes back all of it.
-
-        Args:
-            durable: whether it is on the disk at the end; otherwise a power cut (but no crash of
-                the process) may take back the last ones, which is faster.
-        """
-        with self._explained(), self._engine.connect() as connection:
-            connection.execution_options(scr_synchronous="FULL" if durable else "NORMAL")
+    def write(self) -> Iterator[sa.Connection]:
+        """A transaction that alone may write; an error takes back all of it."""
+        with self._connection() as connection:
+            connection.execution_options(scr_synchronous=self._synchronous)
             with connection.begin():
                 yield connection
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Turn the database's errors into ours."""
+    def _connection(self) -> Iterator[sa.Connection]:
+        """A connection whose errors are ours."""
+        if self._closed:
+            raise StoreError(f"the store {self.path} was closed: open it again")
         try:
-            yield
+            with self._engine.connect() as connection:
+                yield connection
+        except sa.exc.TimeoutError as error:
+            raise StoreBusy(str(self.path), self._busy_seconds) from error
         except sa.exc.DBAPIError as error:
             raise self._explain(error) from error
-        except ValidationError as error:
+        except (DamagedRow, sa.exc.MultipleResultsFound) as error:
             reason = "a row does not hold the record it should"
+            raise StoreCorrupt(str(self.path), reason) from error
+        except UnicodeDecodeError as error:
+            reason = "its tables cannot be read"  # SQLite's message quotes bytes of the file
             raise StoreCorrupt(str(self.path), reason) from error
         except UnicodeEncodeError as error:
             raise InvalidInput("text with a lone surrogate cannot be stored or found") from error
 
     def _explain(self, error: sa.exc.DBAPIError) -> Exception:
-        code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF  # the rest only refines it
+        if isinstance(error, sa.exc.InterfaceError | sa.exc.ProgrammingError):
+            return error  # a mistake in the program, such as a parameter of a wrong type
+        code = getattr(error.orig, "sqlite_errorcode", None)
+        if code is None:  # Python's own error, which quotes the whole text
+            return StoreCorrupt(str(self.path), "a row holds bytes that are no text")
+        code &= 0xFF  # the rest only refines it
         if code in _BUSY:
             return StoreBusy(str(self.path), self._busy_seconds)
-        if code in _CORRUPT:
-            return StoreCorrupt(str(self.path), str(error.orig))
         if code in _UNUSABLE:
             return StoreError(f"{self.path} cannot be read or written: {error.orig}")
-        return error
+        # The statements are sound, so what SQLite cannot carry out is the file's fault.
+        return StoreCorrupt(str(self.path), str(error.orig))
 
 
 def _prepare(connection: Any, _record: object) -> None:
@@ -220,6 +242,12 @@ def _version(connection: sa.Connection, path: Path) -> str:
     if "alembic_version" not in tables:
         raise StoreCorrupt(str(path), "it is an SQLite database, but no store of SCR")
     version = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() or ""
-    if version > SCHEMA:
+    # Only a store without any tables yet may lack its number.
+    older = {f"{number:04}" for number in range(1, int(SCHEMA))}
+    if "revisions" not in tables:
+        older.add("")
+    if version == SCHEMA or version in older:
+        return str(version)
+    if isinstance(version, str) and version > SCHEMA:
         raise StoreTooNew(str(path), version)
-    return str(version)
+    raise StoreCorrupt(str(path), f"no version of SCR wrote its schema {version!r}")

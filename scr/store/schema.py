@@ -7,6 +7,7 @@ migrations under `migrations/` make these tables; a test keeps the two equal.
 from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
+from pydantic import ValidationError
 
 from scr.errors import InvalidInput
 from scr.facts import Fact, Revision
@@ -16,6 +17,11 @@ SCHEMA = "0001"
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
+
+
+class DamagedRow(Exception):
+    """A row does not hold what a store writes there."""
+
 
 metadata = sa.MetaData()
 
@@ -84,8 +90,15 @@ def to_micros(when: datetime) -> int:
 
 
 def from_micros(micros: int) -> datetime:
-    """Return the moment that lies `micros` microseconds after 1970, in UTC."""
-    return EPOCH + micros * MICROSECOND
+    """Return the moment that lies `micros` microseconds after 1970, in UTC.
+
+    Raises:
+        DamagedRow: if there is no such moment; the number may come from a damaged file.
+    """
+    try:
+        return EPOCH + micros * MICROSECOND
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DamagedRow(f"{micros!r} is no time") from error
 
 
 def to_row(revision: Revision, content_hash: str | None) -> dict[str, object]:
@@ -116,18 +129,21 @@ def to_revision(row: "sa.Row[tuple[object, ...]]") -> Revision:
     """Return the revision that a row of `revisions` holds.
 
     Raises:
-        pydantic.ValidationError: if the row was damaged.
+        DamagedRow: if it holds none.
     """
     columns = row._mapping
-    return Revision.model_validate(
-        {
-            "sequence": columns["sequence"],
-            "fact": Fact.model_validate_json(columns["fact"]),
-            "action": columns["action"],
-            "previous_status": columns["previous_status"],
-            "status": columns["status"],
-            "at": from_micros(columns["at"]),
-            "by": columns["by"],
-            "why": columns["why"],
-        }
-    )
+    try:
+        return Revision.model_validate(
+            {
+                "sequence": columns["sequence"],
+                "fact": Fact.model_validate_json(columns["fact"]),
+                "action": columns["action"],
+                "previous_status": columns["previous_status"],
+                "status": columns["status"],
+                "at": from_micros(columns["at"]),
+                "by": columns["by"],
+                "why": columns["why"],
+            }
+        )
+    except ValidationError as error:
+        raise DamagedRow("a row of `revisions` holds no revision") from error

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from scr.errors import FactNotFound, InvalidInput, StoreCorrupt, StoreExists
 from scr.facts import Fact, Revision, Status, scopes_above
-from scr.records import Trace
+from scr.records import Trace, make_query
 from scr.store import packs, search, traces
 from scr.store.database import BUSY_SECONDS, Database
 from scr.store.packs import ImportReport
@@ -23,6 +23,9 @@ from scr.store.transaction import Policy, Transaction
 
 AsOf = int | datetime | None
 """Store time: a sequence number, an instant, or `None` for the latest."""
+
+TRACE_SECONDS = 0.1
+"""How long a trace waits for other writers: a request waits with it."""
 
 _BATCH = 1_000  # revisions read at a time by `changes`
 _LAST_SEQUENCE = 2**63 - 1
@@ -47,6 +50,7 @@ class Store:
 
     def __init__(self, database: Database, policy: Policy, clock: Callable[[], datetime]) -> None:
         self._database, self._policy, self._clock = database, policy, clock
+        self._traces = Database(database.path, busy_seconds=TRACE_SECONDS, durable=False)
 
     @classmethod
     def create(
@@ -127,7 +131,8 @@ class Store:
         return self._policy.relations
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; whatever is asked of the store later raises `StoreError`."""
+        self._traces.close()
         self._database.close()
 
     def __enter__(self) -> Self:
@@ -348,6 +353,9 @@ class Store:
             as_of: the store as it was then.
             limit: the most to return; `None` is no limit.
             offset: how many to leave out at the beginning.
+
+        Raises:
+            InvalidInput: if one of them cannot be used.
         """
         chosen = self._select(status=status, scope=scope, valid_at=valid_at, as_of=as_of)
         return self._read(_page(chosen.order_by(revisions.c.fact_id), limit, offset))
@@ -355,15 +363,38 @@ class Store:
     # Traces
 
     def save_trace(self, trace: Trace, *, retention_days: float = 30.0) -> None:
-        """Keep a trace and drop those that are older than `retention_days`; 0 keeps none."""
-        with self._database.write(durable=False) as connection:
-            traces.save(connection, trace, self._clock(), retention_days)
+        """Keep a trace, and prune as `prune_traces` does.
+
+        A request waits for this: other writers are waited for only a tenth of a second, and a
+        power cut may take back the last traces.
+
+        Raises:
+            StoreBusy: if another writer takes longer; the trace is not kept.
+        """
+        with self._traces.write() as connection:
+            traces.save(connection, trace)
+            traces.prune(connection, self._clock(), retention_days)
+
+    def prune_traces(self, retention_days: float) -> None:
+        """Delete the traces that are `retention_days` old; 0 deletes all.
+
+        Where there is nothing to delete, nothing is written and no writer waited for.
+
+        Raises:
+            StoreBusy: if another writer takes longer than a tenth of a second.
+        """
+        now = self._clock()
+        with self._traces.read() as connection:
+            if not traces.any_over(connection, now, retention_days):
+                return
+        with self._traces.write() as connection:
+            traces.prune(connection, now, retention_days)
 
     def trace(self, trace_id: str) -> Trace:
         """Return a trace.
 
         Raises:
-            TraceNotFound: if there is none, or its time is over.
+            TraceNotFound: if there is none, or it was pruned.
         """
         with self._database.read() as connection:
             return traces.get(connection, trace_id)
@@ -408,6 +439,7 @@ class Store:
         if status is not None:
             chosen = chosen.where(revisions.c.status == status)
         if scope is not None:
+            scope = make_query(text="", scope=scope).scope  # which refuses what is no scope
             chosen = chosen.where(revisions.c.scope.in_(scopes_above(scope)))
         if valid_at is not None:
             when, start, end = to_micros(valid_at), revisions.c.valid_start, revisions.c.valid_end
@@ -425,9 +457,8 @@ def _policy(connection: sa.Connection, path: Path) -> Policy:
     rows = connection.execute(sa.select(settings.c.name, settings.c.value))
     try:
         chosen = {row.name: json.loads(row.value) for row in rows}
-        relations = chosen.get("relations")
-        return Policy(bool(chosen.get("review")), None if relations is None else tuple(relations))
-    except (TypeError, ValueError) as error:
+        return Policy.model_validate({name: chosen[name] for name in Policy.model_fields})
+    except (KeyError, TypeError, ValueError) as error:
         raise StoreCorrupt(str(path), "its settings cannot be read") from error
 
 

@@ -7,17 +7,14 @@ import sqlalchemy as sa
 
 from scr.errors import InvalidInput, TraceNotFound
 from scr.records import Trace
-from scr.store.schema import to_micros
+from scr.store.schema import MICROSECOND, DamagedRow, to_micros
 from scr.store.schema import traces as table
 
-_DAY = timedelta(days=1)
+_DAY = timedelta(days=1) // MICROSECOND
 
 
-def save(connection: sa.Connection, trace: Trace, now: datetime, retention_days: float) -> None:
-    """Keep `trace` and drop those older than `retention_days`; 0 keeps none."""
-    if retention_days == 0:
-        connection.execute(sa.delete(table))
-        return
+def save(connection: sa.Connection, trace: Trace) -> None:
+    """Keep `trace`."""
     # `json` and not pydantic: a query may hold a lone surrogate, which only `json` escapes.
     row = {
         "id": trace.id,
@@ -25,8 +22,17 @@ def save(connection: sa.Connection, trace: Trace, now: datetime, retention_days:
         "trace": json.dumps(trace.model_dump(mode="json")),
     }
     connection.execute(sa.insert(table).values(row))
-    oldest = to_micros(now) - retention_days * (_DAY // timedelta(microseconds=1))
-    connection.execute(sa.delete(table).where(table.c.at <= oldest))
+
+
+def prune(connection: sa.Connection, now: datetime, retention_days: float) -> None:
+    """Delete the traces that are `retention_days` old; 0 deletes all."""
+    connection.execute(sa.delete(table).where(_is_over(now, retention_days)))
+
+
+def any_over(connection: sa.Connection, now: datetime, retention_days: float) -> bool:
+    """Whether `prune` would delete any."""
+    found = sa.select(table.c.id).where(_is_over(now, retention_days)).limit(1)
+    return connection.execute(found).first() is not None
 
 
 def get(connection: sa.Connection, trace_id: str) -> Trace:
@@ -49,5 +55,14 @@ def latest(connection: sa.Connection, limit: int) -> list[Trace]:
     return [_to_trace(row.trace) for row in rows]
 
 
+def _is_over(now: datetime, retention_days: float) -> sa.ColumnElement[bool]:
+    if retention_days == 0:  # even those that a clock which stepped back put in the future
+        return sa.true()
+    return table.c.at <= to_micros(now) - retention_days * _DAY
+
+
 def _to_trace(text: str) -> Trace:
-    return Trace.model_validate(json.loads(text))
+    try:
+        return Trace.model_validate(json.loads(text))
+    except (TypeError, ValueError) as error:
+        raise DamagedRow("a row of `traces` holds no trace") from error

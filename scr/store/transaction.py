@@ -6,7 +6,6 @@ and the transaction may go on with the next.
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import NamedTuple
 
 import sqlalchemy as sa
 from pydantic import ValidationError
@@ -19,6 +18,7 @@ from scr.errors import (
     UndeclaredRelation,
 )
 from scr.facts import Action, Fact, Revision, Status, Validity, explain, make_fact, normalize
+from scr.records import Record
 from scr.store.schema import (
     MICROSECOND,
     current,
@@ -77,7 +77,7 @@ _MOVE = (
 )
 
 
-class Policy(NamedTuple):
+class Policy(Record):
     """What was chosen when the store was made."""
 
     review: bool
@@ -97,9 +97,9 @@ class Transaction:
         self._by, self._why = by, why
         last = connection.execute(_LAST).one_or_none()
         self._sequence = last.sequence if last else 0
+        self._now = now.astimezone(UTC)
         # Store time grows with the sequence even where the clock steps back.
-        now = now.astimezone(UTC)
-        self.at = max(now, from_micros(last.at) + MICROSECOND) if last else now
+        self.at = max(self._now, from_micros(last.at) + MICROSECOND) if last else self._now
         self._written: list[Revision] = []
 
     def finish(self) -> None:
@@ -240,7 +240,7 @@ class Transaction:
         return bool(self._connection.execute(_APPROVALS, {"fact_id": fact_id}).scalar_one())
 
     def _succession(self, fact: Fact, *, waiting: bool = False) -> tuple[Revision, Fact]:
-        """Return what `fact` supersedes, and `fact` itself starting now if it had no start.
+        """Return what `fact` supersedes, and `fact` itself with a start if it had none.
 
         Args:
             fact: the successor.
@@ -258,8 +258,7 @@ class Transaction:
                 f"a fact of scope {fact.scope!r} cannot supersede {old.fact.id}, which is of "
                 f"scope {old.fact.scope!r}; add it without supersedes, or in that scope"
             )
-        start = fact.validity.start or self.at
-        began = old.fact.validity.start
+        start, began = fact.validity.start or self._start_after(old.fact), old.fact.validity.start
         if began and began >= start:
             raise InvalidInput(
                 f"the new fact would hold from {start:%Y-%m-%d %H:%M} but {old.fact.id}, which it "
@@ -267,6 +266,15 @@ class Transaction:
                 f"or retire {old.fact.id} and add the new one without supersedes"
             )
         return old, self._dated(fact, start, fact.validity.end)
+
+    def _start_after(self, old: Fact) -> datetime:
+        """Return when a successor of `old` starts that names no start: now.
+
+        Where the clock stood still or stepped back since `old` began, that is a moment later.
+        """
+        began = old.validity.start
+        clock_erred = began is not None and self._now <= began < self.at
+        return began + MICROSECOND if began and clock_erred else self._now
 
     def _close(self, old: Revision, successor: Fact) -> None:
         """End the validity of `old` where that of its successor begins."""

@@ -13,10 +13,12 @@ class FakeKnowledge:
     def __init__(self):
         self.asked = []
         self.counters = []
+        self.budgets = []
 
-    def run(self, messages, *, count_tokens=None):
+    def run(self, messages, *, count_tokens=None, budget=None):
         self.asked.append(messages)
         self.counters.append(count_tokens)
+        self.budgets.append(budget)
         if not messages or messages[-1]["role"] != "user":
             return messages, None
         if "Company X" not in str(messages[-1]["content"]):

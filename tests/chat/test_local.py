@@ -3,72 +3,15 @@ import logging
 import pytest
 import torch
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-from transformers import (
-    GPT2Config,
-    GPT2LMHeadModel,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedTokenizerFast,
-)
 
-from scr.chat import LocalChatModel, load_chat_model
+from scr.chat import load_chat_model
 from scr.errors import InvalidInput, ModelUnavailable
 
-POSITIONS = 128
-END = "<|end|>"
-TEMPLATE = (
-    "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
-    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
-)
+from .tiny import END, POSITIONS, TEMPLATE, make_chat, make_gpt2, make_llama, make_tokenizer
+
 NO_SYSTEM = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+TRIMMED = TEMPLATE.replace("m['content']", "m['content'] | trim")
 ALTERNATE = "{% if messages | length > 1 %}{{ raise_exception('roles must alternate') }}{% endif %}"
-
-
-def make_tokenizer(template=TEMPLATE):
-    """A tokenizer of single bytes."""
-    vocabulary = {sign: n for n, sign in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=END)
-    fast.add_special_tokens(
-        {
-            "additional_special_tokens": [
-                AddedToken(f"<|{role}|>", special=True) for role in ("system", "user", "assistant")
-            ]
-        }
-    )
-    fast.chat_template = template
-    return fast
-
-
-def make_llama(size):
-    return LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=size,
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            max_position_embeddings=POSITIONS,
-        )
-    )
-
-
-def make_gpt2(size):
-    return GPT2LMHeadModel(
-        GPT2Config(vocab_size=size, n_embd=32, n_layer=2, n_head=2, n_positions=POSITIONS)
-    )
-
-
-def make_chat(make_network=make_llama, template=TEMPLATE, **settings):
-    tokenizer = make_tokenizer(template)
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        network = make_network(len(tokenizer)).eval()
-    settings.setdefault("max_tokens", 24)
-    return LocalChatModel(model="tiny", network=network, tokenizer=tokenizer, **settings)
 
 
 @pytest.fixture(params=[make_llama, make_gpt2], ids=["llama", "gpt2"])
@@ -168,6 +111,34 @@ def test_answers_stop_where_the_models_positions_end(chat):
         chat.invoke("x" * POSITIONS)
 
 
+@pytest.mark.parametrize("template", [TEMPLATE, NO_SYSTEM + TEMPLATE, TRIMMED, None])
+@pytest.mark.parametrize("system", [None, "Be brief.", "Be brief." + 40 * " "])
+def test_what_the_model_has_room_for_leaves_it_an_answer(template, system):
+    chat = make_chat(template=template)
+    most = POSITIONS - chat.max_tokens
+    for length in range(POSITIONS):
+        question = HumanMessage("x" * length)
+        room = chat.room([SystemMessage(system), question] if system else [question])
+        text = "y" * max(room, 1)
+        added = f"{system}\n\n{text}" if system else text
+        taken = chat._prompt([SystemMessage(added), question]).shape[1]
+        assert taken > most - 16  # no more is kept back than the seams need
+        assert taken <= most or not room
+
+
+def test_an_answer_keeps_at_most_a_quarter_of_the_positions():
+    chat = make_chat(max_tokens=POSITIONS)
+    assert chat.room([HumanMessage("Hi")]) == make_chat(max_tokens=POSITIONS // 4).room(
+        [HumanMessage("Hi")]
+    )
+    assert chat.room([HumanMessage("Hi")]) > 0
+
+
+def test_a_model_that_cannot_read_messages_tells_no_room():
+    chat = make_chat(template=ALTERNATE + TEMPLATE)
+    assert chat.room([SystemMessage("a"), HumanMessage("b"), HumanMessage("c")]) is None
+
+
 @pytest.mark.parametrize("text", ["", "\x00\x1b[2J", "\u202eabc", "🙂🙂", "x\u2028y"], ids=ascii)
 def test_any_text_is_answered(chat, text):
     assert isinstance(chat.invoke(text, max_tokens=3), AIMessage)
@@ -253,6 +224,28 @@ def test_a_saved_model_is_loaded_by_its_folder(chat, tmp_path):
 def test_a_folder_without_weights_is_named(tmp_path):
     make_tokenizer().save_pretrained(tmp_path)
     with pytest.raises(ModelUnavailable, match="cannot be loaded"):
+        load_chat_model(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("model.safetensors", None),
+        ("model.safetensors", b""),
+        ("config.json", None),
+        ("config.json", b"[1]"),
+        ("tokenizer.json", None),
+        ("tokenizer.json", b"[1]"),
+        ("tokenizer_config.json", b"[1]"),
+    ],
+)
+def test_a_file_that_is_cut_or_replaced_is_no_traceback(tmp_path, name, wrong):
+    chat = make_chat()
+    chat.network.save_pretrained(tmp_path)
+    chat.tokenizer.save_pretrained(tmp_path)
+    path = tmp_path / name
+    path.write_bytes(path.read_bytes()[:-50] if wrong is None else wrong)
+    with pytest.raises(ModelUnavailable, match="damaged"):
         load_chat_model(str(tmp_path))
 
 

@@ -17,6 +17,9 @@ from scr.errors import InvalidInput
 
 IMAGE = {"type": "image_url", "image_url": {"url": "data:,"}}
 CALL = {"name": "lookup", "args": {"q": "X"}, "id": "c1", "type": "tool_call"}
+QUESTION, CALLED = HumanMessage("q"), AIMessage("", tool_calls=[CALL])
+CALLED_TWICE = AIMessage("", tool_calls=[CALL, {**CALL, "id": "c2"}])
+RESULT, SECOND = ToolMessage("r", tool_call_id="c1"), ToolMessage("s", tool_call_id="c2")
 
 
 @pytest.mark.parametrize(
@@ -43,13 +46,6 @@ def test_content_is_the_same_object():
     assert to_openai(message)["content"] is message.content
 
 
-def test_tool_calls_and_results_keep_their_ids():
-    assert to_openai(AIMessage("", tool_calls=[CALL]))["tool_calls"] == [
-        {"id": "c1", "type": "function", "function": {"name": "lookup", "arguments": '{"q": "X"}'}}
-    ]
-    assert to_openai(ToolMessage("r", tool_call_id="c1"))["tool_call_id"] == "c1"
-
-
 @pytest.mark.parametrize(
     "given",
     [
@@ -72,22 +68,21 @@ def test_other_input_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("last", "awaits"),
+    ("messages", "awaits"),
     [
-        (HumanMessage("a"), False),
-        (AIMessage("a"), False),
-        (AIMessage("", tool_calls=[CALL]), True),
-        (ToolMessage("r", tool_call_id="c1"), True),
-        (FunctionMessage(name="f", content="r"), True),
+        ([], False),
+        ([QUESTION], False),
+        ([CALLED], True),
+        ([CALLED, QUESTION], True),
+        ([CALLED, RESULT], False),
+        ([CALLED, RESULT, QUESTION], False),
+        ([CALLED_TWICE, RESULT, QUESTION], True),
+        ([CALLED_TWICE, RESULT, SECOND, QUESTION], False),
+        ([CALLED, QUESTION, AIMessage("Never mind."), QUESTION], False),
     ],
-    ids=["user", "answer", "call", "result", "function result"],
 )
-def test_a_conversation_awaits_a_tool_by_its_last_message(last, awaits):
-    assert awaits_tool([HumanMessage("q"), last]) is awaits
-
-
-def test_no_messages_await_nothing():
-    assert not awaits_tool([])
+def test_a_tool_is_awaited_until_all_results_of_the_last_calls_are_there(messages, awaits):
+    assert awaits_tool(messages) is awaits
 
 
 messages = st.lists(

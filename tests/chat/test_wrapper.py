@@ -197,15 +197,25 @@ def test_an_existing_system_message_is_replaced_and_the_others_are_the_same(chat
 
 @pytest.mark.parametrize(
     "last",
-    [ToolMessage(ASKED, tool_call_id="c1"), AIMessage(ASKED, tool_calls=[CALL])],
-    ids=["result", "call"],
+    [
+        ToolMessage(ASKED, tool_call_id="c1"),
+        AIMessage(ASKED, tool_calls=[CALL]),
+        HumanMessage(ASKED),
+    ],
+    ids=["result", "call", "question"],
 )
-def test_nothing_comes_between_a_tool_call_and_its_result(chat, inner, knowledge, last):
+def test_nothing_comes_between_a_tool_call_and_its_result(chat, inner, last):
     given = [HumanMessage(ASKED), AIMessage("", tool_calls=[CALL]), last]
     answer = chat.invoke(given)
     assert all(a is b for a, b in zip(inner.calls[0], given, strict=True))
-    assert knowledge.asked == []
     assert "scr" not in answer.response_metadata
+
+
+def test_arguments_of_a_tool_call_may_be_no_json(chat, inner):
+    call = {**CALL, "args": {"seen": {1, 2}, "by": object()}}
+    given = [AIMessage("", tool_calls=[call]), ToolMessage("r", tool_call_id="c1"), OTHER]
+    assert chat.invoke(given).content == "I do not know."
+    assert inner.calls[0][0] is given[0]
 
 
 def test_a_question_after_a_tool_result_is_augmented(chat, inner):
@@ -284,7 +294,7 @@ async def test_no_cache_outlives_a_change_of_facts(way):
     class Learning(FakeKnowledge):
         learned = False
 
-        def run(self, messages, *, count_tokens=None):
+        def run(self, messages, *, count_tokens=None, budget=None):
             if self.learned:
                 return [{"role": "system", "content": FACT}, *messages], None
             return messages, None
@@ -415,6 +425,18 @@ def test_models_without_streaming_stream_one_message(knowledge):
 def test_tokens_are_counted_by_the_inner_model(chat, inner, knowledge):
     chat.invoke(ASKED)
     assert knowledge.counters[0]("one two three") == 3
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke", "stream", "astream"])
+async def test_no_more_is_injected_than_the_inner_model_has_room_for(knowledge, way):
+    class Small(ScriptedChatModel):
+        def room(self, messages):
+            return 100 - self.count_tokens(messages[-1].text)
+
+    small = Small(answers=answer_by_facts)
+    await ask(ScrChatModel(inner=small, knowledge=knowledge), way, ASKED)
+    await ask(ScrChatModel(inner=scripted(), knowledge=knowledge), way, ASKED)
+    assert knowledge.budgets == [96, None]
 
 
 def test_what_describes_the_model_is_the_inner_models(knowledge):

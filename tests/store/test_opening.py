@@ -1,9 +1,10 @@
 import hashlib
+import random
 import shutil
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import ExitStack, closing, suppress
 
 import pytest
 import sqlalchemy as sa
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 import scr.store.migrations
 from scr.errors import (
+    FactNotFound,
     StoreBusy,
     StoreCorrupt,
     StoreError,
@@ -25,7 +27,7 @@ from scr.errors import (
 from scr.facts import make_fact
 from scr.store import Store
 from scr.store.database import Database
-from scr.store.schema import SCHEMA, metadata
+from scr.store.schema import SCHEMA, metadata, revisions
 
 SAME_FILE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
@@ -138,7 +140,15 @@ def test_damaged_pages_are_reported(filled, keep):
 
 @pytest.mark.parametrize(
     "damage",
-    ["fact = 'no json'", "fact = '{}'", "status = 'unheard of'", "fact = x'ff00'"],
+    [
+        "fact = 'no json'",
+        "fact = '{}'",
+        "status = 'unheard of'",
+        "fact = x'ff00'",
+        "fact = CAST(x'7bff7d' AS TEXT)",
+        "at = 'noon'",
+        "at = 9223372036854775807",
+    ],
 )
 def test_damaged_rows_are_reported(filled, damage):
     execute(filled, f"UPDATE revisions SET {damage} WHERE sequence = 7")  # noqa: S608
@@ -146,11 +156,68 @@ def test_damaged_rows_are_reported(filled, damage):
         store.list(status=None)
 
 
-@pytest.mark.parametrize("value", ["no json", "5"])
-def test_damaged_settings_are_reported(filled, value):
-    execute(filled, f"UPDATE settings SET value = '{value}' WHERE name = 'relations'")  # noqa: S608
+@pytest.mark.parametrize(
+    "damage", ["value = 'no json'", "value = '5'", "value = x'ff'", "name = 'qelations'"]
+)
+def test_damaged_settings_are_reported(filled, damage):
+    execute(filled, f"UPDATE settings SET {damage} WHERE name = 'relations'")  # noqa: S608
     with pytest.raises(StoreCorrupt, match="settings"):
         Store.open(filled)
+
+
+@pytest.mark.parametrize("version", ["'0000'", "''", "'/001'", "x'30303031'"])
+def test_a_schema_that_no_version_wrote_is_reported(filled, version):
+    execute(filled, f"UPDATE alembic_version SET version_num = {version}")  # noqa: S608
+    before = digest(filled)
+    with pytest.raises(StoreCorrupt, match="no version of SCR"):
+        Store.open(filled)
+    assert digest(filled) == before
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """The bytes of a store with a few facts, and the id of one that was superseded."""
+    path = tmp_path_factory.mktemp("small") / "facts.db"
+    with Store.create(path, relations=["capital"]) as store:
+        for number in range(8):
+            store.add(
+                make_fact(
+                    id=f"f{number}",
+                    subject=f"Land {number}",
+                    relation="capital",
+                    target=f"Town {number}",
+                ),
+                by="ann",
+            )
+        store.add(make_fact(statement="Land 1 has a new capital.", supersedes="f1"), by="bob")
+    return path.read_bytes()
+
+
+def flip(content, rng):
+    """Change 1 to 20 bytes; every second time on the first page, where the schema is."""
+    reach = rng.choice([4096, len(content)])
+    damaged = bytearray(content)
+    for place in rng.choices(range(reach), k=rng.randint(1, 20)):
+        damaged[place] ^= rng.randint(1, 255)
+    return bytes(damaged)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_flipped_bytes_raise_nothing_but_errors_of_the_store(small, tmp_path, seed):
+    damaged = flip(small, random.Random(seed))
+    path = tmp_path / "damaged.db"
+    path.write_bytes(damaged)
+    with suppress(StoreError), Store.open(path) as store:
+        for read in (
+            lambda: store.list(status=None),
+            lambda: store.list(as_of=5),
+            lambda: store.search("town", status=None),
+            lambda: store.history("f1"),
+            lambda: list(store.changes(0)),
+        ):
+            with suppress(StoreError, FactNotFound):  # a flip can change an id
+                read()
+    assert path.read_bytes() == damaged
 
 
 def test_a_database_of_something_else_is_no_store(tmp_path):
@@ -188,16 +255,17 @@ def test_a_store_without_any_migration_is_brought_up_to_date(tmp_path):
     path = tmp_path / "old.db"
     execute(path, "PRAGMA journal_mode=WAL")
     execute(path, "CREATE TABLE alembic_version (version_num VARCHAR(32) PRIMARY KEY)")
-    with Store.open(path) as store:
-        store.add(make_fact(statement="x"), by="ann")
-        assert store.sequence == 1
+    database = Database.open(path)
+    with database.read() as connection:
+        assert connection.execute(sa.select(revisions)).all() == []
+    database.close()
 
 
 def test_a_lock_that_lasts_too_long_is_reported(filled):
     with closing(sqlite3.connect(filled, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with Store.open(filled, busy_seconds=0.05) as store:
-            with pytest.raises(StoreBusy, match=r"locked by another process for 0\.05 s"):
+            with pytest.raises(StoreBusy, match=r"locked by another writer for 0\.05 s"):
                 store.add(make_fact(statement="x"), by="ann")
             assert store.sequence == len(store.list()) == 200  # reading goes on meanwhile
             other.execute("ROLLBACK")
@@ -209,11 +277,52 @@ def test_commits_reach_the_disk_before_they_return(filled):
     with database.write() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL
-    with database.write(durable=False) as connection:
-        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 1  # NORMAL
-    with database.write() as connection:
-        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
     database.close()
+    fast = Database(filled, durable=False)
+    with fast.write() as connection:
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 1  # NORMAL
+    fast.close()
+
+
+def test_more_readers_than_connections_are_reported(filled):
+    database = Database.open(filled, busy_seconds=0.01)
+
+    def take_every_connection():
+        for _ in range(100):
+            readers.enter_context(database.read())
+
+    with ExitStack() as readers, pytest.raises(StoreBusy):
+        take_every_connection()
+    with database.read() as connection:  # they are free again
+        assert connection.execute(sa.select(revisions)).first() is not None
+    database.close()
+
+
+def test_a_mistake_in_a_call_is_not_blamed_on_the_file(filled):
+    with Store.open(filled) as store, pytest.raises(sa.exc.DBAPIError, match="parameter"):
+        store.get(object())
+
+
+def test_a_closed_store_answers_no_more(filled):
+    store = Store.open(filled)
+    known = store.list(limit=1)[0].fact.id
+    following = store.changes(0)
+    next(following)
+    store.close()
+    store.close()
+    for use in (
+        store.list,
+        store.traces,
+        lambda: store.get(known),
+        lambda: store.sequence,
+        lambda: list(store.changes(5)),
+        lambda: store.retire(known, by="ann"),
+        lambda: store.prune_traces(0),
+    ):
+        with pytest.raises(StoreError, match="was closed: open it again"):
+            use()
+    with Store.open(filled) as again:
+        assert again.get(known).status == "approved"
 
 
 def test_opening_a_store_needs_neither_alembic_nor_torch(filled):

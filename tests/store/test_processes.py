@@ -13,6 +13,8 @@ import pytest
 
 from scr.store import Store
 
+pytestmark = pytest.mark.system  # kills processes; `make test-system` runs it
+
 KILLS = 60
 
 

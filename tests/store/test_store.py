@@ -146,6 +146,38 @@ def test_a_value_can_be_superseded_at_once(store, ceo):
     assert targets(store.list(valid_at=fact.validity.start)) == ["4"]
 
 
+def test_a_successor_starts_now_even_where_the_clock_stepped_back(store, clock, ceo):
+    old = store.add(ceo("Ada"), by="ann")
+    clock.pass_days(-1 / 24)
+    new = store.add(ceo("Bob", supersedes=old.fact.id), by="ann")
+    assert new.fact.validity.start == store.get(old.fact.id).fact.validity.end == clock.now
+    assert old.at < new.at  # store time goes on
+    assert targets(store.list(valid_at=clock.now)) == ["Bob"]
+    assert targets(store.list(valid_at=clock.now, as_of=old.at)) == ["Ada"]
+
+
+def test_a_proposal_approved_after_the_clock_stepped_back_starts_now(store, clock, ceo):
+    old = store.add(ceo("Ada"), by="ann").fact
+    new = store.propose(ceo("Bob", supersedes=old.id), by="ann").fact
+    clock.pass_days(-1 / 24)
+    assert store.approve(new.id, by="bob").fact.validity.start == clock.now
+
+
+def test_a_value_from_before_the_clock_stepped_back_can_be_superseded(store, clock, ceo):
+    first = store.add(ceo("Ada"), by="ann").fact
+    second = store.add(ceo("Bob", supersedes=first.id), by="ann").fact
+    clock.pass_days(-1 / 24)
+    third = store.add(ceo("Cid", supersedes=second.id), by="ann").fact
+    assert third.validity.start == second.validity.start + timedelta(microseconds=1)
+    assert targets(store.list(valid_at=third.validity.start)) == ["Cid"]
+
+
+def test_a_value_that_begins_later_needs_a_later_successor(store, clock, ceo):
+    old = store.add(ceo("Ada", validity=span(clock.now + timedelta(days=9))), by="ann").fact
+    with pytest.raises(InvalidInput, match="give it a later start"):
+        store.add(ceo("Bob", supersedes=old.id), by="ann")
+
+
 def test_long_texts_are_superseded_too(store, clock):
     old = store.add(make_fact(kind="text", statement="Refunds in 30 days."), by="ann").fact
     clock.pass_days(1)
@@ -393,6 +425,14 @@ def test_a_scope_sees_its_own_facts_and_those_above(store, ceo):
     assert sorted(seen) == ["acme", "acme/support"]
     assert [r.fact.scope for r in store.list(scope="acme")] == ["acme"]
     assert len(store.list()) == 5
+
+
+@pytest.mark.parametrize("scope", ["ACME!", "", "acme/", "a b"])
+def test_what_is_no_scope_is_refused(store, ceo, scope):
+    store.add(ceo(), by="ann")
+    for read in (store.list, store.export_pack, lambda scope: store.search("Ada", scope=scope)):
+        with pytest.raises(InvalidInput, match="is no scope: use lower-case words"):
+            read(scope=scope)
 
 
 def test_lists_come_in_pages(store, ceo):

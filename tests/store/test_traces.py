@@ -1,8 +1,10 @@
+import sqlite3
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
 
-from scr.errors import InvalidInput, TraceNotFound
+from scr.errors import InvalidInput, StoreBusy, StoreCorrupt, TraceNotFound
 from scr.records import Query, Trace, TracedMatch
 from scr.store import Store
 
@@ -72,6 +74,51 @@ def test_no_retention_keeps_none(store, clock, trace):
     late = trace(at=clock.now + timedelta(hours=1))
     store.save_trace(late, retention_days=0)
     assert store.traces() == []
+
+
+def test_pruning_needs_no_new_trace(store, clock, trace):
+    old = trace()
+    store.save_trace(old)
+    clock.pass_days(5)
+    new, late = trace(), trace(at=clock.now + timedelta(hours=1))
+    store.save_trace(new)
+    store.save_trace(late)
+    store.prune_traces(5.1)
+    assert store.traces() == [late, new, old]
+    store.prune_traces(5)
+    assert store.traces() == [late, new]
+    store.prune_traces(float("inf"))
+    assert store.traces() == [late, new]
+    store.prune_traces(0)
+    assert store.traces() == []
+
+
+def test_a_trace_does_not_wait_for_a_long_write(store, trace):
+    kept = trace()
+    store.save_trace(kept)
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreBusy, match=r"for 0\.1 s"):
+            store.save_trace(trace())
+        with pytest.raises(StoreBusy, match=r"for 0\.1 s"):
+            store.prune_traces(0)
+        store.prune_traces(30)  # has nothing to delete
+        assert store.trace(kept.id) == kept
+        other.execute("ROLLBACK")
+    store.save_trace(trace())
+    assert len(store.traces()) == 2
+
+
+@pytest.mark.parametrize("damage", ["'no json'", "'{}'", "x'ff'", "5"])
+def test_a_damaged_trace_is_reported(store, trace, damage):
+    kept = trace()
+    store.save_trace(kept)
+    with closing(sqlite3.connect(store.path)) as connection, connection:
+        connection.execute(f"UPDATE traces SET trace = {damage}")  # noqa: S608
+    with pytest.raises(StoreCorrupt):
+        store.trace(kept.id)
+    with pytest.raises(StoreCorrupt):
+        store.traces()
 
 
 @pytest.mark.parametrize("trace_id", ["none", "", "\ud800", "\0"])
