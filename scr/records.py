@@ -211,7 +211,7 @@ class Context(Record):
     """Facts that applied but did not fit the budget."""
 
     tokens: int = 0
-    """Tokens of `text` as the wrapped model counts them."""
+    """Tokens of `text`: as the wrapped model counts them where it can, else estimated."""
 
 
 class TracedMatch(Record):
@@ -280,7 +280,7 @@ class Trace(Record):
     """Ids of facts that applied but did not fit the budget."""
 
     injected_tokens: int = 0
-    """Tokens put into the prompt, as the wrapped model counts them."""
+    """Tokens put into the prompt: as the wrapped model counts them where it can, else estimated."""
 
     sequence: int
     """Store sequence number that was read."""

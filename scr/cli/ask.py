@@ -6,7 +6,7 @@ import typer
 
 from scr.cli.options import AsJson, AsOf, ScopePath, StorePath, ValidAt, open_knowledge
 from scr.cli.reasons import print_decision, print_provenance, print_trace
-from scr.cli.render import hide_loading_bars, make_console, print_json, visible
+from scr.cli.render import make_console, print_json, visible
 from scr.errors import FactNotFound, InvalidInput
 from scr.facts import Fact
 
@@ -48,7 +48,6 @@ def ask(
         raise InvalidInput("the question is empty; say what to ask")
     from scr.chat import load_chat_model
 
-    hide_loading_bars()
     messages: Sequence[Message] = [{"role": "user", "content": question}]
     trace: Trace | None = None
     facts: list[Fact] = []
@@ -110,7 +109,6 @@ def why(
         raise InvalidInput("give either a question or --trace ID")
     with open_knowledge(store) as knowledge:
         if trace_id is None:
-            hide_loading_bars()
             decision = knowledge.decide(question, valid_at=valid_at, as_of=as_of, scope=scope)
             print_json(decision) if as_json else print_decision(decision)
             return
@@ -138,7 +136,6 @@ def demo(store: StorePath = None, as_json: AsJson = False) -> None:
     """
     from scr.cli.demo import run_demo
 
-    hide_loading_bars()
     held = run_demo(make_console(stderr=as_json))
     if as_json:
         print_json({"held": held})

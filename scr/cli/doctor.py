@@ -18,7 +18,7 @@ from rich.text import Text
 
 import scr
 from scr.cli.options import AsJson, StorePath
-from scr.cli.render import hide_loading_bars, make_console, print_json, visible
+from scr.cli.render import make_console, print_json, visible
 from scr.errors import ModelUnavailable, ScrError, StoreMissing
 from scr.settings import Settings, load_settings
 
@@ -80,7 +80,6 @@ def run_checks(settings: Settings) -> Iterator[Check]:
     yield check_full_text()
     yield check_disk(settings.store)
     yield (store := check_store(settings.store))
-    hide_loading_bars()
     yield check_detector(settings)
     embedder, check = check_embedder(settings.embedder)
     yield check

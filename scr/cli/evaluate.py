@@ -10,7 +10,7 @@ from rich.text import Text
 
 from scr.cli.options import AsJson, StorePath
 from scr.cli.packs import check_writable
-from scr.cli.render import hide_loading_bars, make_console, make_table, print_json, visible
+from scr.cli.render import make_console, make_table, print_json, visible
 from scr.settings import load_settings
 
 app = typer.Typer(help="Measure how well facts are chosen.")
@@ -50,7 +50,6 @@ def selectivity(
     check_writable(out)
     from scr.evaluation.selectivity import run_selectivity
 
-    hide_loading_bars()
     settings = load_settings(store=store)
     with progress_bar("reading queries") as progress:
         scores = run_selectivity(

@@ -72,17 +72,6 @@ def make_console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, markup=False, highlight=False, emoji=False)
 
 
-def hide_loading_bars() -> None:
-    """Keep the bars of model files being read off the terminal; those of downloads stay."""
-    from huggingface_hub import utils
-    from transformers.utils import logging
-
-    loading: Any = logging
-    downloads: Any = utils
-    loading.disable_progress_bar()
-    downloads.enable_progress_bars()
-
-
 def notice(text: str) -> None:
     """Say something beside the result, on stderr."""
     typer.echo(f"scr: {visible(text)}", err=True)

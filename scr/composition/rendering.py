@@ -19,7 +19,7 @@ _LINE_PREFIX = "- "
 
 _MARKUP = re.compile(
     r"<(?=[|\uff5c/]|[^\W\d])"  # <|im_end|>, <s>, </s>, <start_of_turn>, <<SYS>>
-    r"|\[(?=/?[a-z]?[A-Z][A-Z0-9_]*\])"  # [INST], [/INST], [SYSTEM_PROMPT], [gMASK]
+    r"|\[(?=/?[a-z]?[A-Z][A-Z0-9_]+\])"  # [INST], [/INST], [SYSTEM_PROMPT], [gMASK]
 )
 """What opens a special token of some chat template. Servers read templates with special tokens on,
 so one in a statement could end the system's turn."""

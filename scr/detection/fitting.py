@@ -1,6 +1,6 @@
 """Fitting the detector: gradient boosting and its calibration, written as plain numbers.
 
-Needs scikit-learn (the `train` extra); running a fitted detector does not.
+Needs scikit-learn (the `eval` extra); running a fitted detector does not.
 """
 
 from typing import TYPE_CHECKING, Any, NamedTuple

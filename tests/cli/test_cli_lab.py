@@ -32,7 +32,7 @@ def test_a_world_of_another_size_is_refused(size, limit, scr):
 def tiny(monkeypatch):
     """Make every new run one of a model that trains in a moment."""
     sizes = {"hidden_size": 16, "intermediate_size": 16, "layers": 1, "heads": 1}
-    budget = {"closed_tokens": 60, "context_tokens": 300}
+    budget = {"closed_tokens": 500, "context_tokens": 500}
     config = functools.partial(training.TrainingConfig, **sizes, **budget)
     monkeypatch.setattr("scr.lab.training.TrainingConfig", config)
 

@@ -68,7 +68,7 @@ def test_only_the_sign_that_opens_markup_is_escaped():
 
 @pytest.mark.parametrize(
     "statement",
-    ["5 < 7 > 3 <= 4 <3", "see [1], [sic] and [A b]", "a | b / c", "Zoë's {x} #1 ~ `y`"],
+    ["5 < 7 > 3 <= 4 <3", "see [1], [sic], [X] and [A b]", "a | b / c", "Zoë's {x} #1 ~ `y`"],
 )
 def test_other_signs_stay_as_they_are(statement):
     assert render_facts([statement]) == f'{INSTRUCTION}\n- "{statement}"'

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scr.detection import TreeDetector, load_detector
+from scr.detection import TreeDetector, features, load_detector
 from scr.detection.detector import shipped_weights
 from scr.detection.features import NAMES, measure
 from scr.errors import InvalidInput
@@ -215,3 +215,19 @@ def test_the_shipped_weights_carry_their_card():
     card = shipped_weights()["card"]
     assert card["command"].startswith("python scripts/train_detector.py")
     assert card["queries"]["made"] > 1_000
+
+
+def test_long_texts_are_measured_but_not_kept(hashed_texts):
+    kept = (features._stems_kept, features._asks_for_kept)
+    sizes = [cache.cache_info().currsize for cache in kept]
+    long = "when do rivers freeze " * 1_000
+    assert features.stems(long) == {"river", "freeze"} == features.stems(long[:300])
+    assert features.asks_for(long) == "time" == features.asks_for(long[:300])
+    after = [cache.cache_info().currsize for cache in kept]
+    assert all(b - a <= 1 for a, b in zip(sizes, after, strict=True))
+
+
+@pytest.mark.parametrize("text", ["Company X? ", "What Foo Bar ", "how ", "東京は。", "it "])
+def test_a_megabyte_can_be_decided(hashed_texts, text):
+    query = Query(text=text * (1_000_000 // len(text)))
+    assert load_detector()(query, hashed_texts(query)).reason

@@ -1,3 +1,4 @@
+import shutil
 from datetime import UTC, datetime
 
 import numpy as np
@@ -76,3 +77,29 @@ def test_other_weights_are_refused(monkeypatch):
 def test_a_folder_without_a_model_is_refused(tmp_path):
     with pytest.raises(ModelUnavailable, match="no sentence-transformers model"):
         load_embedder(str(tmp_path))
+
+
+@pytest.mark.parametrize("size", [0, 7, 1_000])
+def test_a_damaged_model_is_refused(offline, tmp_path, size):
+    folder = tmp_path / "model"
+    shutil.copytree(embedders._offline_folder(), folder)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(b"\xff" * size)
+    with pytest.raises(ModelUnavailable, match="no sentence-transformers model"):
+        load_embedder(str(folder))
+
+
+def test_loading_draws_nothing_and_leaves_progress_bars_as_they_were(capfd):
+    pytest.importorskip(embedders.OFFLINE_PACKAGE, reason='needs pip install "scr[offline]"')
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    try:
+        for wanted in (logging.enable_progress_bar, logging.disable_progress_bar):
+            wanted()
+            before = logging.is_progress_bar_enabled()
+            load_embedder("offline")
+            assert logging.is_progress_bar_enabled() == before
+    finally:
+        (logging.enable_progress_bar if shown else logging.disable_progress_bar)()
+    assert "Loading" not in capfd.readouterr().err

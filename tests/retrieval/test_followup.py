@@ -1,7 +1,7 @@
 import pytest
 
 from scr.records import Turn
-from scr.retrieval.followup import carry_over
+from scr.retrieval.followup import OPENING, TURN_CHARACTERS, carry_over
 from scr.retrieval.mentions import MentionIndex
 
 
@@ -59,3 +59,29 @@ def test_a_query_that_stands_alone_takes_nothing_over(index, text):
 
 def test_without_history_nothing_is_carried(index):
     assert carried(index, "Who runs it?") == []
+
+
+@pytest.mark.parametrize(
+    "filling", ["Foo bar. ", "The Alba is. And Bora\n", "it is ", "A of of ", '"ab" ', "東京は。"]
+)
+def test_a_megabyte_is_read_at_its_end(index, filling):
+    long = filling * (1_000_000 // len(filling))
+    said = f"{long} Tell me about Company X."
+    (one,) = carried(index, "Who runs it?", user(said))
+    assert said[one.naming.start : one.naming.end] == "Company X"
+    assert carried(index, "Who runs it?", user(f"Company X. {long}")) == []
+    assert isinstance(carried(index, long, user("Tell me about Company X.")), list)
+
+
+def test_of_a_turn_the_last_characters_are_read(index):
+    said = "Company X" + "." * (TURN_CHARACTERS - len("Company X"))
+    (one,) = carried(index, "Who runs it?", assistant(said))
+    assert one.naming.start == 0
+    assert carried(index, "Who runs it?", assistant(said + ".")) == []
+
+
+def test_a_rewritten_query_is_bounded(index):
+    (one,) = carried(index, "it " * 300_000, user("Tell me about Company X."))
+    assert one.rewritten.startswith("Company X Company X ")
+    assert len(one.rewritten) <= OPENING
+    assert len(one.masked) <= OPENING

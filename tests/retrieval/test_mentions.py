@@ -2,9 +2,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scr.retrieval.mentions import MentionIndex
+from scr.retrieval import names as words
+from scr.retrieval.mentions import FUZZY_NAMES, GAP, MentionIndex
 from scr.retrieval.names import (
+    LONGEST_CACHED,
     MASK,
+    fold,
+    holds_name,
     mask_names,
     names_in,
     sentence_around,
@@ -144,3 +148,47 @@ def test_names_of_a_text_without_subject():
         "Beyonce",
     )
     assert names_in("How can animals perceive colors?") == ()
+
+
+@given(st.text(alphabet='AbThe of.\n"?! ', max_size=60))
+def test_a_text_holds_a_name_if_names_are_found_in_it(text):
+    assert holds_name(text) == bool(names_in(text))
+
+
+def test_names_of_a_long_text_are_found():
+    text = "Then Kazuhiro Suzuki spoke. Paris slept.\n" * 25_000
+    assert names_in(text) == ("Kazuhiro Suzuki",)
+
+
+def test_an_invisible_name_does_not_hide_one_that_lies_within_it():
+    index = index_of("Paris Agreement", "Paris Agreement Fund", "The Paris Agreement Fund")
+    text = "When was the Paris Agreement Fund signed?"
+    assert "Paris Agreement" not in found(index, text)
+    namings = index.find(text, lambda name: not name.endswith("Fund"))
+    assert [(n.name, n.similarity) for n in namings] == [("Paris Agreement", 1)]
+    assert index.find(text, lambda _name: False) == []
+
+
+def test_invisible_names_take_no_place_among_the_near_misses():
+    index = index_of("Louis Tribert", *(f"Louis Trbert {n:02}" for n in range(2 * FUZZY_NAMES)))
+    text = "Where was Louis Trbert 0 1 2 3 4 5 born?"
+    assert "Louis Tribert" not in [naming.name for naming in index.find(text)]
+    namings = index.find(text, lambda name: name == "Louis Tribert")
+    assert [naming.name for naming in namings] == ["Louis Tribert"]
+
+
+def test_words_far_apart_are_no_name():
+    index = index_of("Company X")
+    assert found(index, f"Who runs Company{' ' * (GAP - 1)}X?") == ["Company X"]
+    for filling in (" ", "(", "\n"):
+        assert found(index, f"Who runs Company{filling * 200_000}X?") == []
+        assert found(index, f"Who runs Compani{filling * 200_000}X?", least=0) == []
+
+
+def test_long_words_are_folded_but_not_kept():
+    before = words._fold_kept.cache_info().currsize
+    for letter in "ABC":
+        assert fold(letter * 100_000) == letter.lower() * 100_000
+    assert words._fold_kept.cache_info().currsize == before
+    assert fold("É" * LONGEST_CACHED) == "e" * LONGEST_CACHED
+    assert words._fold_kept.cache_info().currsize == before + 1

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from scr.facts import Revision, make_fact
 from scr.records import Query, Turn
-from scr.retrieval import HashEmbedder, Retriever
+from scr.retrieval import HashEmbedder, Retriever, mark_of
+from scr.retrieval.keys import LONGEST, PASSAGES, passages_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -229,6 +230,8 @@ ODD = {
     "one long word": "x" * 1_000_000,
     "binary": bytes(range(256)).decode("latin-1") * 40,
     "right to left": "من هو الرئيس التنفيذي لشركة Company X؟",
+    "blanks within the name": "who runs Company X? Company" + " " * 1_000_000 + "X",
+    "megabyte of names": "Foo Bar said. Company X " * 40_000,
     "emoji": "🤷‍♀️ Company X 👔❓",
     "control characters": "\x00\x07Company\x1b[31m X\u202e",
     "lone surrogate": "Company \ud800 X",
@@ -246,3 +249,100 @@ def test_vectors_are_unit_rows():
     vectors = HashEmbedder()(["", "Company X", "x" * 5_000])
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     assert (HashEmbedder()(["Company X"]) == vectors[1]).all()
+
+
+@pytest.mark.parametrize("text", ["Foo Bar said. ", "Baz quux. ", "And Of of ", "“ab” "])
+def test_a_megabyte_of_history_is_read(text):
+    long = text * (1_000_000 // len(text))
+    turns = [Turn(role="assistant", text=long), Turn(role="user", text=f"{long} Company X?")]
+    best = retriever_of(fact("a"))(Query(text="Who runs it?", history=turns))[0]
+    assert best.mention is not None
+    assert (best.mention.turn, best.mention.text) == (1, "Company X")
+    assert turns[1].text[best.mention.start : best.mention.end] == "Company X"
+
+
+def test_names_of_another_scope_do_not_hide_a_subject():
+    plain = fact("plain", subject="Paris Agreement", relation="year")
+    secret = fact("secret", subject="Paris Agreement Fund", relation="year", scope="secret")
+    query = Query(text="What is the year of the Paris Agreement Fund?")
+    assert retriever_of(plain, secret)(query)[0].mention is not None
+    assert (
+        retriever_of(plain, secret)(query)[0].mention.name
+        == retriever_of(plain)(query)[0].mention.name
+    )
+    inside = retriever_of(plain, secret)(query.model_copy(update={"scope": "secret"}))
+    assert [c.fact.id for c in inside if c.mention] == ["secret"]
+
+
+def test_names_of_retired_facts_do_not_hide_a_subject():
+    plain, gone = fact("plain", subject="New York"), fact("gone", subject="New York City")
+    store = retriever_of(plain, gone)
+    store.follow([revision(3, gone, "retired")], 3)
+    (found,) = store(Query(text="Who runs New York City?"))
+    assert found.mention is not None
+    assert (found.mention.name, found.mention.similarity) == ("New York", 1)
+
+
+def test_names_of_another_scope_do_not_end_a_carry_over():
+    turns = [
+        Turn(role="user", text="Tell me about Company X."),
+        Turn(role="assistant", text="It runs project zebra."),
+    ]
+    secret = fact("secret", subject="project zebra", scope="secret")
+    query = Query(text="Who is its chief executive officer?", history=turns)
+    (found,) = retriever_of(fact("a"), secret)(query)
+    assert found.mention is not None
+    assert (found.mention.name, found.mention.turn) == ("Company X", 0)
+    inside = retriever_of(fact("a", scope="secret"), secret)(
+        query.model_copy(update={"scope": "secret"})
+    )
+    assert [c.fact.id for c in inside if c.mention] == ["secret"]
+
+
+def test_revisions_beyond_the_sequence_given_are_followed(tmp_path):
+    """Another process may write between the reading of the sequence and of the changes."""
+    path = tmp_path / "index"
+    late = revision(2, fact("b", subject="Zanor"))
+    store = Retriever(HashEmbedder(), snapshot=path)
+    store.follow([revision(1, fact("a")), late], 1)
+    assert (store.sequence, store.mark) == (2, mark_of(late))
+    store.save()
+    again = Retriever(HashEmbedder(), snapshot=path)
+    assert (again.sequence, again.mark) == (2, mark_of(late))
+    again.follow([], 2)
+    assert ask(again, "Zanor") == ["b", "a"]
+
+
+def test_a_following_that_failed_marks_nothing():
+    def broken():
+        yield revision(2, fact("b", subject="Zanor"))
+        raise OSError("the disk is gone")
+
+    store = retriever_of(fact("a"))
+    with pytest.raises(OSError, match="disk"):
+        store.follow(broken(), 2)
+    assert (store.sequence, store.mark) == (1, mark_of(revision(1, fact("a"))))
+
+
+def test_a_text_without_sentences_is_found_by_any_of_its_passages():
+    words = [f"word{number}" for number in range(1_000)]
+    store = retriever_of(fact("a", subject="", relation="", kind="text", statement=" ".join(words)))
+    (found,) = store(Query(text="word900 word901 word902"))
+    assert "word901" in found.key
+    assert len(found.key) <= LONGEST
+
+
+LONG_LINES = st.text(alphabet="ab。 東", max_size=40).map(lambda text: 99 * text)
+
+
+@given(st.lists(LONG_LINES, max_size=2).map("\n".join))
+def test_passages_are_short_and_lose_nothing(text):
+    passages = passages_of(text)
+    assert all(len(passage) <= LONGEST for passage in passages)
+    assert "".join("".join(passages).split()) == "".join(text.split())
+
+
+def test_passages_are_cut_where_a_word_or_clause_ends():
+    assert passages_of("東" * 300 + "。" + "京" * 300) == ["東" * 300 + "。", "京" * 300]
+    assert [p[-4:] for p in passages_of("abc " * 200)] == [" abc", " abc"]
+    assert len(passages_of("x" * 1_000_000)) == PASSAGES
