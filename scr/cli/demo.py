@@ -175,6 +175,7 @@ def run_demo(console: Console, bare: "BaseChatModel | None" = None) -> bool:
     bare = bare or load_chat_model("lab")
     changes = list(pick_changes(world, bare))
     with tempfile.TemporaryDirectory() as folder, SCR.open(Path(folder) / "facts.db") as knowledge:
+        knowledge.decide("Are you ready?")  # loads the embedding model: no decision's time
         demo = Demo(console, knowledge, bare)
         demo.show_stale(changes)
         demo.add(changes)

@@ -1,7 +1,7 @@
 """`scr lab`: a small world of known truth, and the chat model that is trained on it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -122,6 +122,10 @@ def evaluate(
     ] = None,
     questions: Questions = 500,
     seed: Seed = 0,
+    split: Annotated[
+        Literal["train", "calibration", "test"],
+        typer.Option("--split", help="Of the entities that are asked about with context."),
+    ] = "test",
     store: StorePath = None,
     as_json: AsJson = False,
 ) -> None:
@@ -133,7 +137,8 @@ def evaluate(
     from scr.lab.evaluation import evaluate as run
     from scr.lab.model import lab_model_path
 
-    print_report(run(model or lab_model_path(), n=questions, seed=seed), as_json=as_json)
+    report = run(model or lab_model_path(), n=questions, seed=seed, split=split)
+    print_report(report, as_json=as_json)
 
 
 def print_report(report: "Report", *, as_json: bool) -> None:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from scr.composition.rendering import render_facts
 from scr.lab.model import load_lab_model, read_card
 from scr.lab.samples import Claim, ClaimSource, as_claim
-from scr.lab.world import World, generate_world
+from scr.lab.world import Split, World, generate_world
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
@@ -63,6 +63,10 @@ class Report(BaseModel):
     seed: int
     """Of the choice of questions."""
 
+    split: Split
+    """Entities that the questions with context are about; no context training used
+    `calibration` or `test`."""
+
     scores: Mapping[str, Score]
     """By the names of `PROBES`."""
 
@@ -70,7 +74,7 @@ class Report(BaseModel):
     """Time spent answering."""
 
 
-def evaluate(model_dir: Path, n: int = 500, seed: int = 0) -> Report:
+def evaluate(model_dir: Path, n: int = 500, seed: int = 0, split: Split = "test") -> Report:
     """Ask an exported lab model `n` questions of each kind.
 
     All questions are in forms held out from training. `closed_book`: about any fact, without
@@ -87,16 +91,16 @@ def evaluate(model_dir: Path, n: int = 500, seed: int = 0) -> Report:
     world = generate_world(card.seed, card.facts)
     start = time.monotonic()
     scores = {}
-    for kind, probes in draw_probes(world, n, seed).items():
+    for kind, probes in draw_probes(world, n, seed, split).items():
         answers = answer_all(model, tokenizer, probes)
         right = sum(a == probe.answer for a, probe in zip(answers, probes, strict=True))
         scores[kind] = wilson(right, len(probes))
-    return Report(seed=seed, scores=scores, seconds=time.monotonic() - start)
+    return Report(seed=seed, split=split, scores=scores, seconds=time.monotonic() - start)
 
 
-def draw_probes(world: World, n: int, seed: int) -> dict[str, list[Probe]]:
+def draw_probes(world: World, n: int, seed: int, split: Split = "test") -> dict[str, list[Probe]]:
     """Return `n` probes of each kind that `evaluate` describes."""
-    source = ClaimSource(world, "test", fresh=0.0)
+    source = ClaimSource(world, split, fresh=0.0)
     probes: dict[str, list[Probe]] = {}
     for kind in ("closed_book", "context_followed", "new_statement_followed", "context_ignored"):
         rng = Random(f"{seed}-{kind}")

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -114,7 +114,10 @@ def load_lab_model(folder: Path) -> tuple["LlamaForCausalLM", "PreTrainedTokeniz
     _require(folder)
     import torch
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers.utils import logging as untyped
 
+    logging: Any = untyped
+    logging.disable_progress_bar()  # a file of a few megabytes needs none
     model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
     model.train(False)
