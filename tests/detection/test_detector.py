@@ -46,7 +46,7 @@ def hashed():
 
 @pytest.fixture(scope="module")
 def embedder():
-    pytest.importorskip(OFFLINE_PACKAGE, reason='needs pip install "scr[offline]"')
+    pytest.importorskip(OFFLINE_PACKAGE, reason="needs the offline extra")
     return load_embedder("offline")
 
 

@@ -159,7 +159,7 @@ def test_scores_by_hand():
 def test_the_shipped_detector_on_a_sample_of_the_set(public_data):
     """In-sample, as the shipped detector was fitted on this set too: a check of the plumbing."""
     folder = public_data / "selectivity"
-    pytest.importorskip(OFFLINE_PACKAGE, reason='needs pip install "scr[offline]"')
+    pytest.importorskip(OFFLINE_PACKAGE, reason="needs the offline extra")
     from scr.detection import load_detector
     from scr.retrieval import load_embedder
 

