@@ -117,8 +117,13 @@ def load_lab_model(folder: Path) -> tuple["LlamaForCausalLM", "PreTrainedTokeniz
     from transformers.utils import logging as untyped
 
     logging: Any = untyped
+    shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # a file of a few megabytes needs none
-    model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    try:
+        model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    finally:
+        if shown:
+            logging.enable_progress_bar()
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
     model.train(False)
     return model, tokenizer
