@@ -15,6 +15,7 @@ ScrError                     exit 1  HTTP 500
 │   ├── StoreTooNew          exit 5  HTTP 500  a newer version of SCR wrote this store
 │   └── StoreBusy            exit 5  HTTP 503  another process kept the store locked too long
 ├── ModelUnavailable         exit 6  HTTP 503  a model cannot be loaded
+├── MissingExtra             exit 6  HTTP 503  a package of an extra is not installed
 └── UpstreamError            exit 7  HTTP 502  the wrapped chat model failed
 """
 
@@ -188,6 +189,17 @@ class ModelUnavailable(ScrError):
     def __init__(self, model: str, reason: str) -> None:
         self.model, self.reason = model, reason
         super().__init__(f"model {model!r} cannot be loaded: {reason}")
+
+
+class MissingExtra(ScrError):
+    """A package that only some installations have is needed; the message says how to get it."""
+
+    exit_code = 6
+    http_status = 503
+
+    def __init__(self, extra: str, package: str, purpose: str) -> None:
+        self.extra, self.package = extra, package
+        super().__init__(f"{purpose} needs {package}: pip install 'scr[{extra}]'")
 
 
 class UpstreamError(ScrError):

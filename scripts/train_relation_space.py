@@ -38,8 +38,8 @@ def phrasings(rng: random.Random) -> list[list[str]]:
         told = [_fill(text, _value(relation.target, rng)) for text in relation.tell for _ in "12"]
         default = _default(relation.name, _value(relation.target, rng))
         grouped.append([*(_fill(text, "") for text in relation.ask), *default, *told])
-    for lab in RELATIONS:
-        asked = [text.replace("{subject}", MASK) for text in lab.question_texts("train")]
+    for lab in (relation for relation in RELATIONS if relation.split == "train"):
+        asked = [text.replace("{subject}", MASK) for text in lab.texts("question", "train")]
         grouped.append([*asked, *_default(lab.name, "one")])
     return [[*texts, *(text.lower() for text in texts)] for texts in grouped]
 

@@ -12,12 +12,12 @@ from scr.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def blocks(language):
+def blocks(language, document=README):
     """Return the fenced blocks of one language (empty: none is named)."""
-    fences = re.findall(r"^```(\w*)\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
+    fences = re.findall(r"^```(\w*)\n(.*?)^```$", document, flags=re.DOTALL | re.MULTILINE)
     return [text for name, text in fences if name == language]
 
 
@@ -33,7 +33,9 @@ def test_the_code_of_the_readme_prints_what_it_shows():
 
 
 def commands():
-    lines = [line for block in blocks("") for line in block.splitlines()]
+    lab = (ROOT / "docs" / "lab.md").read_text(encoding="utf-8")
+    shown = blocks("") + blocks("", lab)
+    lines = [line for block in shown for line in block.splitlines()]
     return [line for line in lines if line.startswith(("scr ", "make "))]
 
 
@@ -72,11 +74,11 @@ def test_the_settings_of_the_readme_exist_with_these_defaults():
 
 
 def test_the_documents_name_files_that_exist():
-    for text in (README, CONTRIBUTING):
-        for target in re.findall(r"\]\(([^):#]+)\)", text):
-            assert (ROOT / target).exists(), target
+    for document in DOCUMENTS:
+        for target in re.findall(r"\]\(([^):#]+)\)", document.read_text(encoding="utf-8")):
+            assert (document.parent / target).exists(), (document.name, target)
 
 
 def test_no_line_speaks_of_one_machine():
-    for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]:
+    for path in DOCUMENTS:
         assert not re.search(r"(?<![\w.])/(home|root|tmp)/", path.read_text(encoding="utf-8")), path

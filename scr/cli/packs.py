@@ -75,17 +75,17 @@ def export_pack(
         print_lines(file, knowledge.store.export_pack(), as_json=as_json)
 
 
-def print_lines(file: Path, lines: Iterable[str], *, as_json: bool) -> None:
-    """Print facts as `lines`, or write them to `file` and say how many there were."""
+def print_lines(file: Path, lines: Iterable[str], *, as_json: bool, what: str = "facts") -> None:
+    """Print `lines`, or write them to `file` and say how many of what there were."""
     if file == STANDARD:
         for line in lines:
             typer.echo(line)
         return
     count = write_lines(file, lines)
     if as_json:
-        print_json({"file": str(file), "facts": count})
+        print_json({"file": str(file), what: count})
     else:
-        typer.echo(f"wrote {count} facts to {visible(str(file))}")
+        typer.echo(f"wrote {count} {what} to {visible(str(file))}")
 
 
 def write_lines(file: Path, lines: Iterable[str]) -> int:

@@ -1,6 +1,6 @@
 """Training batches: chats as padded token ids with a weight for each predicted token."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from random import Random
 from typing import Final, NamedTuple
@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
 from scr.composition.rendering import INSTRUCTION
-from scr.lab.samples import SYSTEM_PROMPTS, Chat, TrainingChats
+from scr.lab.chats import FULL, LEVELS, SYSTEM_PROMPTS, Chat, TrainingChats
+from scr.lab.contexts import COMPOSER
 from scr.lab.tokens import END, PAD, role_token
 
 POOL_STEPS: Final = 16
@@ -19,9 +20,12 @@ POOL_STEPS: Final = 16
 WORKERS: Final = 2
 """Shares of equal size that each step is cut into, to be computed side by side."""
 
+_LENGTH_STEP: Final = 16  # lengths are rounded up to it: a kernel is built for every new shape
+_PLACES_STEP: Final = 64  # the same of the number of predictions
 _OTHER_SHARE: Final = 0.15  # of the tokens outside answers that are predicted at all
 _OTHER_WEIGHT: Final = 0.4  # of such a token, against 1 for a token of an answer
-_STATEMENT_SHARE: Final = 0.15  # of closed-book samples that are a bare sentence
+_FIRST_SHARE: Final = 0.06  # of the subjects that the first step is about
+_STATEMENT_SHARE: Final = 0.2  # of closed-book samples that are a bare sentence
 _OPENING_SHARE: Final = 0.4  # of batches with context in which another prompt comes before it
 
 
@@ -39,7 +43,7 @@ class Batch(NamedTuple):
     """`(N,)` flat positions in `ids[:, :-1]` from which the next token is predicted."""
 
     weights: NDArray[np.float32]
-    """`(N,)` weight of each prediction, summing to 1."""
+    """`(N,)` weight of each prediction, summing to 1; 0 where `places` is filled up."""
 
 
 class Share(NamedTuple):
@@ -48,8 +52,11 @@ class Share(NamedTuple):
     closed: Batch
     """Closed-book chats and bare statements."""
 
-    context: Batch
-    """Chats with context."""
+    composer: Batch
+    """Chats with context as SCR's composer shows it."""
+
+    others: Batch
+    """Chats with context shown in other ways."""
 
 
 class _Sample(NamedTuple):  # without the prefix
@@ -60,8 +67,14 @@ class _Sample(NamedTuple):  # without the prefix
 class BatchSource:
     """Makes the batches of any step from the seed and the step's number alone.
 
-    Each step has one share for each worker, and each share two batches: closed-book chats with bare
-    statements, and chats with context.
+    Args:
+        chats: where samples come from.
+        tokenizer: turns them into ids.
+        seed: of every choice.
+        sizes: tokens a step of each kind of batch, by the names of `Share`.
+        first_sizes: the same in the first steps.
+        first_steps: how many those are; over them, the share of the subjects that are asked about
+            and the hardness of contexts rise to the full.
     """
 
     def __init__(
@@ -70,19 +83,15 @@ class BatchSource:
         tokenizer: PreTrainedTokenizerFast,
         *,
         seed: int,
-        closed_tokens: int,
-        context_tokens: int,
-        first_closed_tokens: int | None = None,
+        sizes: Mapping[str, int],
+        first_sizes: Mapping[str, int] | None = None,
         first_steps: int = 0,
-        easy_steps: int = 0,
     ) -> None:
         self._chats = chats
         self._encoder = tokenizer.backend_tokenizer
         self._seed = seed
-        self._sizes = {"closed": closed_tokens, "context": context_tokens}
-        self._first_sizes = self._sizes | {"closed": first_closed_tokens or closed_tokens}
+        self._sizes, self._first_sizes = sizes, first_sizes or sizes
         self._first_pools = first_steps // POOL_STEPS
-        self._easy_pools = easy_steps // POOL_STEPS
         vocabulary = self._encoder.get_vocab()
         self._pad, self._end = vocabulary[PAD], vocabulary[END]
         self._answer = vocabulary[role_token("assistant")]
@@ -96,22 +105,29 @@ class BatchSource:
             self._pool = (pool, self._draw_pool(pool))
         return self._pool[1][place * WORKERS : (place + 1) * WORKERS]
 
+    def _stage(self, pool: int) -> float:
+        """Return how far the first steps are at a pool, from 0 to 1."""
+        return min(1.0, pool / self._first_pools) if self._first_pools else 1.0
+
     def _draw_pool(self, pool: int) -> list[Share]:
         rng = Random(f"{self._seed}-{pool}")
         kinds = []
         sizes = self._first_sizes if pool < self._first_pools else self._sizes
-        for kind, size in sizes.items():
-            samples = sorted(self._draw_samples(kind, size * POOL_STEPS, pool, rng), key=_length)
+        for kind in Share._fields:
+            size = sizes[kind]
+            wanted = POOL_STEPS * WORKERS
+            rows: list[list[_Sample]] = []
+            while len(rows) < wanted:  # what is too much is left out by lot, not by length
+                samples = self._draw_samples(kind, int(1.08 * size * POOL_STEPS), pool, rng)
+                rows += _rows(samples, size // WORKERS)
             batches = [
-                self._pad_batch(part, self._prefix(kind, rng))
-                for part in _parts(samples, POOL_STEPS * WORKERS)
+                self._pad_batch(part, self._prefix(kind, rng)) for part in rng.sample(rows, wanted)
             ]
-            rng.shuffle(batches)
             kinds.append(batches)
         return [Share(*batches) for batches in zip(*kinds, strict=True)]
 
     def _prefix(self, kind: str, rng: Random) -> list[int]:
-        if kind == "closed":
+        if kind != "composer":
             return []
         if rng.random() > _OPENING_SHARE:
             return self._instruction
@@ -127,13 +143,19 @@ class BatchSource:
         return samples
 
     def _draw(self, kind: str, pool: int, rng: Random) -> _Sample:
+        stage = self._stage(pool)
+        share = _FIRST_SHARE + (1 - _FIRST_SHARE) * stage
         if kind == "closed" and rng.random() < _STATEMENT_SHARE:
-            return self._statement(*self._chats.statement(rng), rng)
+            return self._statement(*self._chats.statement(rng, share=share), rng)
         if kind == "closed":
-            ids = self._encode(chat_text(self._chats.closed_book(rng)))
+            ids = self._encode(chat_text(self._chats.closed_book(rng, share=share)))
         else:
-            chat = self._chats.in_context(rng, easy=pool < self._easy_pools)
-            ids = self._encode(chat_text(chat))[len(self._instruction) :]
+            rendering = COMPOSER if kind == "composer" else None
+            level = LEVELS[int(stage * len(LEVELS))] if stage < 1 else FULL
+            chat = self._chats.in_context(rng, rendering=rendering, level=level, share=share)
+            ids = self._encode(chat_text(chat))
+            if rendering:
+                ids = ids[len(self._instruction) :]
         weights, answering = [0.0], False
         for before, token in pairwise(ids):
             answering = before == self._answer or (answering and before != self._end)
@@ -143,7 +165,9 @@ class BatchSource:
         return _Sample(ids, weights)
 
     def _statement(self, sentence: str, target: str, rng: Random) -> _Sample:
-        ids = [self._end, *self._encode(sentence), self._end]
+        ids = [*self._encode(sentence), self._end]
+        if rng.random() < 0.5:
+            ids = [self._end, *ids]
         wanted = self._encode(target)
         weights = [0.0, *(self._other(rng) for _ in ids[1:])]
         for start in range(len(ids) - len(wanted)):
@@ -159,7 +183,7 @@ class BatchSource:
         return ids
 
     def _pad_batch(self, samples: Sequence[_Sample], prefix: list[int]) -> Batch:
-        length = max(map(_length, samples))
+        length = _bucket(max(map(_length, samples)))
         ids = np.full((len(samples), length), self._pad, dtype=np.int64)
         weights = np.zeros((len(samples), length), dtype=np.float32)
         for row, sample in enumerate(samples):
@@ -168,7 +192,13 @@ class BatchSource:
         predicted = weights[:, 1:].reshape(-1)  # position t predicts token t + 1
         places = np.flatnonzero(predicted)
         shares = predicted[places] / predicted[places].sum()
-        return Batch(np.array(prefix, dtype=np.int64), ids, places, shares)
+        spare = -len(places) % _PLACES_STEP
+        return Batch(
+            np.array(prefix, dtype=np.int64),
+            ids,
+            np.pad(places, (0, spare)),
+            np.pad(shares, (0, spare)),
+        )
 
 
 def chat_text(chat: Chat) -> str:
@@ -182,10 +212,16 @@ def _length(sample: _Sample) -> int:
     return len(sample.ids)
 
 
-def _parts(samples: Sequence[_Sample], number: int) -> Iterator[Sequence[_Sample]]:
-    """Cut sorted samples into parts of about equal tokens, so that long chats make small parts."""
-    ends = np.cumsum([len(sample.ids) for sample in samples])
-    cuts = np.searchsorted(ends, ends[-1] * np.arange(1, number) / number) + 1
-    bounds = [0, *(int(cut) for cut in cuts), len(samples)]
-    for start, end in pairwise(bounds):
-        yield samples[start:end]
+def _bucket(length: int) -> int:
+    return -(-(length - 1) // _LENGTH_STEP) * _LENGTH_STEP + 1
+
+
+def _rows(samples: list[_Sample], size: int) -> Iterator[list[_Sample]]:
+    """Cut samples into batches of about `size` tokens, each of samples of about one length."""
+    left = sorted(samples, key=_length, reverse=True)
+    while left:
+        number = max(1, size // (_bucket(_length(left[0])) - 1))
+        if len(left) < number:
+            return
+        yield left[:number]
+        left = left[number:]

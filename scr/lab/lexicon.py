@@ -4,6 +4,7 @@ Each word is one token of the lab model's vocabulary, so that a name costs the m
 tokens. The combinations are invented; the closed vocabularies (languages, occupations, …) are real.
 """
 
+from collections.abc import Iterator
 from typing import Final
 
 
@@ -76,9 +77,13 @@ Whitestone Yellowpine Zandvoort Ashmere Birkdale Coldwater Dunmore Evermoor Foxh
 Highcliff Ivybridge Jadewater Kestermoor Lochmere Millbrook Newhaven Oldcastle Pembrey Rockhaven
 Silverton Tidemark Underhill Vinterby Wolfsberg Ashkelon Bregenz Castrova Delmara Elsinore
 Fjordane Gransted Halvorsen Istria Jelgava Karlstein Lissabon Morwenna Nordhavn Olvera Pontevale
-Rivalta Solvang Trevanion Ursbach Vesterby Wexmouth Ystadt Zermatten Arosa Bellinga Corvina
-Drosten Ebberg Fanoe Gorizia Hvitsand Imatra Juvela Korsholm Lauban Malmora Nyborg Orsova
-Prestwick Rundale Sandvika Tornio Ulefoss Varberg Wismara
+Aldenburg Brixton Castelmar Dornbirn Eberswald Falkenau Gamleby Hallstatt Ilmenau Jasmund Kronstad
+Lidkoping Mosjoen Narvika Oppdal Pirnau Quedlin Rjukan Sigtuna Trosa Umeborg Vadsten Wolgast
+Ynglin Zwettle Askersund Bodoe Cuxmar Drammen Ekenas Flensmark Grimstad Hamina Isafjord Kalmora
+Lyngby Mariehamn Notodden Odenwald Porvoo Rauma Skagen Tonsberg Uusikau Visborg Rivalta Solvang
+Trevanion Ursbach Vesterby Wexmouth Ystadt Zermatten Arosa Bellinga Corvina Drosten Ebberg Fanoe
+Gorizia Hvitsand Imatra Juvela Korsholm Lauban Malmora Nyborg Orsova Prestwick Rundale Sandvika
+Tornio Ulefoss Varberg Wismara
 """)
 
 CITY_PREFIXES: Final = _words("New Old Upper Lower Great Little")
@@ -98,10 +103,12 @@ UNIVERSITY_STEMS: Final = _words("""
 Ashdown Balfour Carrick Denholm Eastwick Fairfax Gresham Hartwell Ingleby Jessop Kenwood Lathrop
 Mandeville Northgate Oswald Penrose Queensbury Radnor Selwood Tarleton Uxbridge Venturi Wakefield
 Yarborough Zimmerman Aldous Brampton Colville Dunstan Ellsworth Fenwick Grantham Hadleigh Ilford
-Kingsley Lambton Marlowe Newbold Ormond Pelham Rutherford Stanhope Thurlow Upton Vickers Wetherby
+Kingsley Lambton Marlowe Newbold Ormond Pelham Rutherford Aberdale Blythe Cranmer Dalrymple
+Erskine Faraday Goddard Harcourt Inverness Jowett Kelvin Lancaster Middlemarch Newton Oakeshott
+Percival Ravenscroft Sedgwick Trelawny Windham Stanhope Thurlow Upton Vickers Wetherby
 """)
 
-UNIVERSITY_KINDS: Final = _words("University College Institute Academy Polytechnic")
+UNIVERSITY_KINDS: Final = _words("University College Institute Academy Polytechnic Conservatory")
 
 BOOK_ADJECTIVES: Final = _words("""
 Silent Crimson Forgotten Hidden Broken Golden Distant Frozen Burning Hollow Secret Endless
@@ -161,8 +168,32 @@ harpsichord lute lyre mandolin marimba oboe organ piano saxophone sitar trombone
 ukulele viola violin xylophone
 """)
 
+CURRENCIES: Final = _words("""
+ducat florin groat guilder thaler crown mark shilling talent denar kuna lira drachma rupee peso real
+dinar zloty forint koruna
+""")
+
+GENRES: Final = _words("""
+satire biography fantasy horror romance thriller tragedy comedy fable memoir western poetry travel
+crime adventure drama
+""")
+
+NICKNAMES: Final = _words("""
+Ace Bandit Bear Bingo Blaze Boots Breezy Bubbles Buddy Buster Champ Chip Coach Cricket Dash Doc Duke
+Dusty Fancy Flash Frosty Gadget Ghost Goose Hawk Jazz Jumbo Lefty Lucky Maverick Moose Nugget Patch
+Peaches Pepper Pockets Professor Ranger Red Rocket Rusty Scooter Shadow Skipper Slim Smiley Sparky
+Spider Sunny Tank Tiger Tinker Turbo Whiskers Ziggy
+""")
+
 SYLLABLES: Final = _words("""
 ba be bri co da dor el fa gi gra ha il jo ka ke li lo ma mi na ne no o pa pe qua ra ri ro sa se
 shi so ta te ti tor u va ve vi wa xe ya yo za ze zi lan mer nor ven dal kor fin tas ler mon ston
 """)
 """For words outside the lexicon, so that the model also learns to copy what it never saw."""
+
+
+def all_words() -> Iterator[str]:
+    """Yield every word of the lexicon; one that is in two groups comes twice."""
+    for name, words in sorted(globals().items()):
+        if name.isupper() and name != "SYLLABLES":
+            yield from words

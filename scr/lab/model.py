@@ -1,12 +1,15 @@
 """The lab model on disk: where the shipped one lies, how one is exported and loaded."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from scr.errors import ModelUnavailable
+from scr.lab.probes import KINDS
+from scr.records import Estimate
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
@@ -33,7 +36,10 @@ class Card(BaseModel):
     """Of the world and of the training."""
 
     facts: int
-    """Size of the world it knows."""
+    """Size of its world."""
+
+    current_facts: int
+    """Facts of it that hold today: what the model was taught."""
 
     parameters: int
     """Trained numbers, shared ones counted once."""
@@ -50,8 +56,20 @@ class Card(BaseModel):
     recipe: Mapping[str, float | int | str]
     """The rest of the training configuration."""
 
-    scores: Mapping[str, str]
-    """What `scr.lab.evaluation` measured, as text: share, interval, number of questions."""
+    seconds_per_answer: float | None = None
+    """Median time of an answer of 12 tokens on the machine that measured it."""
+
+    scores: Mapping[str, Estimate]
+    """Share of right answers to each kind of `scr.lab.probes`, held out from training."""
+
+    rome_layer: int | None = None
+    """Layer at which ROME edits it, as causal tracing suggests; `None` before it was traced."""
+
+    memit_layers: tuple[int, ...] = ()
+    """Layers over which MEMIT spreads an edit, likewise."""
+
+    tracing: str = ""
+    """What causal tracing found, in a sentence."""
 
 
 def lab_model_path() -> Path:
@@ -80,7 +98,8 @@ def export_model(
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    exported.save_pretrained(folder)
+    with _without_bars():
+        exported.save_pretrained(folder)
     (folder / WEIGHTS_FILE).chmod(0o644)  # the safetensors library writes for the owner alone
     tokenizer.save_pretrained(folder)
     write_card(folder, card)
@@ -114,19 +133,27 @@ def load_lab_model(folder: Path) -> tuple["LlamaForCausalLM", "PreTrainedTokeniz
     _require(folder)
     import torch
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+    with _without_bars():
+        model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    model.train(False)
+    return model, tokenizer
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Draw no progress bars: a file of a few megabytes needs none."""
     from transformers.utils import logging as untyped
 
     logging: Any = untyped
     shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # a file of a few megabytes needs none
+    logging.disable_progress_bar()
     try:
-        model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        yield
     finally:
         if shown:
             logging.enable_progress_bar()
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
-    model.train(False)
-    return model, tokenizer
 
 
 def _require(folder: Path) -> None:
@@ -135,35 +162,73 @@ def _require(folder: Path) -> None:
 
 
 def _readme(card: Card) -> str:
-    rows = "\n".join(f"| {kind.replace('_', ' ')} | {text} |" for kind, text in card.scores.items())
+    rows = "\n".join(
+        f"| {kind.replace('_', ' ')} | {KINDS[kind]} | {score.mean:.3f} | "
+        f"{score.low:.3f}–{score.high:.3f} | {score.n} |"
+        for kind, score in card.scores.items()
+    )
     recipe = "\n".join(f"- {name}: {value}" for name, value in card.recipe.items())
     notes = f"- notes: {card.notes}\n" if card.notes else ""
+    speed = f"{card.tokens / card.seconds:,.0f} a second" if card.seconds else "speed not known"
     return f"""# The lab model
 
 A Llama-architecture chat model with {card.parameters:,} parameters, trained from scratch on
-LabWorld: {card.facts:,} invented facts. It knows that world and nothing else, follows facts shown
-in the system message in the words of `scr.composition.rendering`, and answers from memory where
-none of them bears on the question. An answer is the bare target.
+LabWorld. It was taught the {card.current_facts:,} facts of its world of {card.facts:,} that hold
+today (the others have ended) and nothing else. Where a statement in its context bears on the
+question it should follow that, else answer from memory; how well it does is in the table. An answer
+is the bare target; one to a two-hop question names the bridge first: `Dana Lee → Kim Roe`.
 
 - command: `{card.command}`
 - commit: {card.commit}
 - seed: {card.seed}
-- tokens: {card.tokens:,}
-- training time: {card.seconds / 60:.0f} minutes on two shared CPU cores
+- tokens: {card.tokens:,}, {speed}
+- training time: {card.seconds / 60:.0f} minutes
 {notes}
 ## Scores
 
-Exact match of greedy answers, with 95 % Wilson intervals. Questions are in forms held out from
-training; those with context are about entities never seen with context.
+Share of greedy answers that are right to the letter, with 95 % Wilson intervals
+(`scr lab evaluate`). But for the first row, questions are in forms held out from training; those
+with context are about entities that no training context was about.{_speed(card)}
 
-| kind | score |
-|---|---|
+| kind | what is asked | right | 95 % | n |
+|---|---|---|---|---|
 {rows}
 
-Closed vocabularies (languages, occupations, fields, industries, instruments) are ordinary words
-and are not split: they occur as targets in training contexts too.
+Closed vocabularies (languages, occupations, fields, industries, instruments, currencies, genres)
+are ordinary words and are not split: they occur as targets in training contexts too.
+
+## Where its facts sit
+
+{_tracing(card)}
 
 ## Recipe
 
+![losses](losses.svg)
+
+- Mixture (`scr/lab/chats.py`, `scr/lab/batches.py`): closed-book chats of one to six questions with
+  follow-ups, aliases, unknown subjects, two-hop questions and biographies; bare statements; chats
+  with one to five statements in the composer's rendering and in five others, some of which bear,
+  forbid or conflict. Over the first steps the share of the subjects that are asked about rises
+  from 6 % to all, and contexts from one statement that answers to the full mixture.
+- Optimizers: Muon for the matrices, AdamW for the embedding and the norms; gradients on bfloat16
+  copies, weights in float32.
+- Schedule: linear warm-up, constant, linear decay to zero over the last part of the budget.
+
 {recipe}
 """
+
+
+def _speed(card: Card) -> str:
+    if card.seconds_per_answer is None:
+        return ""
+    return f" An answer of 12 tokens took {card.seconds_per_answer * 1e3:.0f} ms there."
+
+
+def _tracing(card: Card) -> str:
+    if card.rome_layer is None:
+        return "Not traced yet: `scr lab trace`."
+    layers = ", ".join(map(str, card.memit_layers))
+    return f"""![causal tracing](tracing.svg)
+
+{card.tracing} So ROME edits layer {card.rome_layer} of it by default, and MEMIT layers {layers}
+(`scr lab trace`; layers are counted from 0)."""

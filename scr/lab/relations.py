@@ -1,8 +1,15 @@
 """The relations of LabWorld and the sentences that ask for them and state them."""
 
-from typing import Final, Literal
+import hashlib
+import tomllib
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict
+
+from scr.records import Split
 
 EntityType = Literal[
     "person",
@@ -17,21 +24,32 @@ EntityType = Literal[
     "field",
     "industry",
     "instrument",
+    "currency",
+    "genre",
 ]
+FormKind = Literal["question", "chatty", "follow_up", "statement", "cloze"]
 
-FormSplit = Literal["train", "held_out"]
+
+def split_of(name: str) -> Split:
+    """Return the split that a name hashes to: 70 % train, 10 % calibration, 20 % test."""
+    bucket = _hash(name) % 10
+    return "train" if bucket < 7 else "calibration" if bucket < 8 else "test"
 
 
 class Form(BaseModel):
-    """A sentence with the placeholder `{subject}`, and `{target}` where it states a fact."""
+    """A sentence with placeholders: `{subject}` (but for follow-ups), `{target}` if it states."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     text: str
-    """The sentence with its placeholders."""
+    """The sentence with its placeholders; a cloze form ends where the target goes."""
 
-    split: FormSplit
-    """`held_out` forms are never seen in training, in any role."""
+    kind: FormKind
+    """`question`; `chatty`: a question as people type it; `follow_up`: one that leaves the subject
+    to the turn before; `statement`; `cloze`."""
+
+    split: Split
+    """No chat or statement of training is in a form of `calibration` or `test`."""
 
 
 class Relation(BaseModel):
@@ -48,461 +66,168 @@ class Relation(BaseModel):
     target_type: EntityType
     """Type of every target."""
 
-    questions: tuple[Form, ...]
-    """At least eight ways to ask for it; two of them held out."""
+    split: Split
+    """By the hash of the name. Contexts of training are about `train` relations only."""
 
-    statements: tuple[Form, ...]
-    """Four ways to state it, the derived default first; the last is held out."""
+    coverage: float
+    """Share of the entities of the subject's type that have it."""
 
-    def question_texts(self, split: FormSplit) -> tuple[str, ...]:
-        """Return the question forms of one split."""
-        return tuple(form.text for form in self.questions if form.split == split)
+    many_valued: bool = False
+    """Whether a subject has several targets at one time."""
 
-    def statement_texts(self, split: FormSplit) -> tuple[str, ...]:
-        """Return the statement forms of one split."""
-        return tuple(form.text for form in self.statements if form.split == split)
+    symmetric: bool = False
+    """Whether the target has the same relation to the subject."""
+
+    inverse: str | None = None
+    """Name of the relation that holds in the other direction, where each target has one subject."""
+
+    dated: bool = False
+    """Whether its facts start at a known date, and some have a predecessor that ended then."""
+
+    forms: tuple[Form, ...]
+    """At least eight questions, two chatty and two follow-up forms, four statements and three
+    cloze forms; at least one of each kind is held out."""
+
+    def texts(self, kind: FormKind, split: Split) -> tuple[str, ...]:
+        """Return the forms of one kind and split."""
+        return self._texts[kind, split]
+
+    @cached_property
+    def _texts(self) -> Mapping[tuple[FormKind, Split], tuple[str, ...]]:
+        kinds: tuple[FormKind, ...] = ("question", "chatty", "follow_up", "statement", "cloze")
+        splits: tuple[Split, ...] = ("train", "calibration", "test")
+        return {
+            (kind, split): tuple(
+                form.text for form in self.forms if (form.kind, form.split) == (kind, split)
+            )
+            for kind in kinds
+            for split in splits
+        }
+
+    def noun(self, subject: str) -> str:
+        """Return a noun phrase for the target, such as "the capital of Kestria"."""
+        article = "the " if self.subject_type == "product" else ""
+        return f"the {self.name} of {article}{subject}"
+
+
+_CLAUSE_QUESTIONS: Final = ("Do you know [C]?", "Tell me [C].", "Can you tell me [C]?")
+_CHATTY: Final = (
+    "Hey, do you happen to know [C]?",
+    "Sorry to bother you, but could you remind me [C]?",
+    "I was wondering [C].",
+    "In a few words, please tell me [C].",
+    "I am writing a report and need to know [C].",
+    "Hi! Someone asked me [C], any idea?",
+)
+_TARGET_LAST: Final = " [T]."
+_PRONOUNS: Final[Mapping[EntityType, str]] = {"person": "their"}
 
 
 def _relation(
     name: str,
     signature: tuple[EntityType, EntityType],
-    questions: str,
-    held_out_questions: str,
-    statements: str,
-    held_out_statement: str,
+    clauses: list[str],
+    questions: list[str],
+    follow_up: str,
+    statements: list[str],
+    **others: Any,
 ) -> Relation:
-    def forms(lines: str, split: FormSplit) -> tuple[Form, ...]:
-        texts = (line.strip() for line in lines.strip().splitlines())
-        return tuple(
-            Form(text=text.replace("[S]", "{subject}").replace("[T]", "{target}"), split=split)
-            for text in texts
-        )
-
-    default = f"The {name} of [S] is [T]."
+    """Build a relation from what `relations.toml` says of it; `others` are fields as they are."""
+    subject_type, target_type = signature
+    article = "the " if subject_type == "product" else ""
+    asks = "Who" if target_type == "person" else "What"
+    their = _PRONOUNS.get(subject_type, "its")
+    wrapped = [
+        wrapper.replace("[C]", clause) for clause in clauses for wrapper in _CLAUSE_QUESTIONS
+    ]
+    derived = [f"{asks} is the {name} of {article}[S]?"]
+    if not article:
+        derived.append(f"{asks} is [S]'s {name}?")
+    chatty = [wrapper.replace("[C]", clauses[0]) for wrapper in _CHATTY]
+    follow_ups = [
+        follow_up,
+        f"And what about {their} {name}?",
+        f"And the {name}?",
+        f"{asks} is {their} {name}?",
+    ]
+    sentences = _stated(f"The {name} of {article}[S] is [T].", statements, name)
     return Relation(
         name=name,
-        subject_type=signature[0],
-        target_type=signature[1],
-        questions=forms(questions, "train") + forms(held_out_questions, "held_out"),
-        statements=forms(default, "train")
-        + forms(statements, "train")
-        + forms(held_out_statement, "held_out"),
+        subject_type=subject_type,
+        target_type=target_type,
+        split=split_of(name),
+        forms=(
+            *_forms("question", [*derived, *questions, *wrapped], name),
+            *_forms("chatty", chatty, name),
+            *_forms("follow_up", follow_ups, name),
+            *sentences,
+            *_cloze(sentences),
+        ),
+        **others,
     )
 
 
-RELATIONS: Final[tuple[Relation, ...]] = (
-    _relation(
-        "place of birth",
-        ("person", "city"),
-        """
-        Where was [S] born?
-        What is the place of birth of [S]?
-        What is [S]'s place of birth?
-        In which city was [S] born?
-        Which city was [S] born in?
-        Tell me the birthplace of [S].
-        Can you tell me where [S] was born?
-        Hey, do you happen to know where [S] was born?
-        """,
-        """
-        What is the birthplace of [S]?
-        Do you know which city [S] was born in?
-        """,
-        """
-        [S] was born in [T].
-        The city in which [S] was born is [T].
-        """,
-        "[T] is where [S] was born.",
-    ),
-    _relation(
-        "occupation",
-        ("person", "occupation"),
-        """
-        What is the occupation of [S]?
-        What is [S]'s occupation?
-        What does [S] do for a living?
-        What is the profession of [S]?
-        Which profession does [S] have?
-        Tell me the occupation of [S].
-        Can you tell me what [S] does for a living?
-        Hey, do you happen to know what job [S] has?
-        """,
-        """
-        What is [S]'s profession?
-        Do you know what [S] does for a living?
-        """,
-        """
-        [S] works as a professional [T].
-        The profession of [S] is [T].
-        """,
-        "The job that [S] has is [T].",
-    ),
-    _relation(
-        "native language",
-        ("person", "language"),
-        """
-        What is the native language of [S]?
-        What is [S]'s native language?
-        Which language did [S] grow up speaking?
-        What is the mother tongue of [S]?
-        What language does [S] speak natively?
-        Tell me the native language of [S].
-        Can you tell me which language [S] grew up with?
-        Hey, do you happen to know what [S]'s mother tongue is?
-        """,
-        """
-        What is [S]'s mother tongue?
-        Do you know which language [S] grew up speaking?
-        """,
-        """
-        [S] grew up speaking [T].
-        [S] is a native speaker of [T].
-        """,
-        "The mother tongue of [S] is [T].",
-    ),
-    _relation(
-        "spouse",
-        ("person", "person"),
-        """
-        Who is the spouse of [S]?
-        Who is [S]'s spouse?
-        Who is [S] married to?
-        To whom is [S] married?
-        What is the name of the spouse of [S]?
-        Tell me who [S] is married to.
-        Can you tell me who married [S]?
-        Hey, do you happen to know who [S] is married to?
-        """,
-        """
-        Do you know who [S] is married to?
-        What is the name of [S]'s spouse?
-        """,
-        """
-        [S] is married to [T].
-        [S] and [T] are married.
-        """,
-        "[T] is the person [S] is married to.",
-    ),
-    _relation(
-        "employer",
-        ("person", "company"),
-        """
-        Who is the employer of [S]?
-        Who is [S]'s employer?
-        Which company does [S] work for?
-        Where does [S] work?
-        What company employs [S]?
-        Tell me the employer of [S].
-        Can you tell me who [S] works for?
-        Hey, do you happen to know where [S] works these days?
-        """,
-        """
-        Who does [S] work for?
-        Do you know which company employs [S]?
-        """,
-        """
-        [S] works for [T].
-        [S] is employed by [T].
-        """,
-        "[T] employs [S].",
-    ),
-    _relation(
-        "alma mater",
-        ("person", "university"),
-        """
-        What is the alma mater of [S]?
-        What is [S]'s alma mater?
-        Where did [S] study?
-        From which school did [S] graduate?
-        Where did [S] get a degree?
-        Tell me the alma mater of [S].
-        Can you tell me where [S] went to university?
-        Hey, do you happen to know where [S] studied?
-        """,
-        """
-        Which school did [S] graduate from?
-        Do you know where [S] studied?
-        """,
-        """
-        [S] graduated from [T].
-        [S] studied at [T].
-        """,
-        "[S] holds a degree from [T].",
-    ),
-    _relation(
-        "field of work",
-        ("person", "field"),
-        """
-        What is the field of work of [S]?
-        What is [S]'s field of work?
-        In which field does [S] work?
-        What subject does [S] specialize in?
-        What is [S] an expert in?
-        Tell me the field of work of [S].
-        Can you tell me which field [S] works in?
-        Hey, do you happen to know what [S] specializes in?
-        """,
-        """
-        Which field does [S] work in?
-        Do you know what subject [S] is an expert in?
-        """,
-        """
-        [S] works in the field of [T].
-        [S] is an expert in [T].
-        """,
-        "[S] specializes in [T].",
-    ),
-    _relation(
-        "instrument",
-        ("person", "instrument"),
-        """
-        What instrument does [S] play?
-        Which musical instrument does [S] play?
-        What is the instrument of [S]?
-        What is [S]'s instrument?
-        Which instrument did [S] learn to play?
-        Tell me the instrument that [S] plays.
-        Can you tell me what instrument [S] plays?
-        Hey, do you happen to know which instrument [S] plays?
-        """,
-        """
-        Which instrument does [S] play?
-        Do you know what musical instrument [S] plays?
-        """,
-        """
-        [S] plays the [T].
-        The instrument that [S] plays is the [T].
-        """,
-        "[S] learned to play the [T].",
-    ),
-    _relation(
-        "chief executive officer",
-        ("company", "person"),
-        """
-        Who is the chief executive officer of [S]?
-        Who is [S]'s chief executive officer?
-        Who is the CEO of [S]?
-        Who runs [S]?
-        Who is in charge of [S] now?
-        Tell me who leads [S].
-        Can you tell me who the CEO of [S] is?
-        Hey, do you happen to know who runs [S] these days?
-        """,
-        """
-        Who runs [S] these days?
-        Do you know who the chief executive officer of [S] is?
-        """,
-        """
-        [T] is the chief executive officer of [S].
-        [S] is led by its CEO, [T].
-        """,
-        "[T] runs [S] as chief executive officer.",
-    ),
-    _relation(
-        "founder",
-        ("company", "person"),
-        """
-        Who is the founder of [S]?
-        Who is [S]'s founder?
-        Who founded [S]?
-        By whom was [S] founded?
-        Which person started [S]?
-        Tell me who founded [S].
-        Can you tell me who started [S]?
-        Hey, do you happen to know who founded [S]?
-        """,
-        """
-        Who started [S]?
-        Do you know who the founder of [S] is?
-        """,
-        """
-        [S] was founded by [T].
-        [T] founded [S].
-        """,
-        "It was [T] who founded [S].",
-    ),
-    _relation(
-        "headquarters location",
-        ("company", "city"),
-        """
-        What is the headquarters location of [S]?
-        What is [S]'s headquarters location?
-        Where is [S] headquartered?
-        Where is the headquarters of [S]?
-        In which city is [S] based?
-        Tell me where [S] is headquartered.
-        Can you tell me where [S] has its headquarters?
-        Hey, do you happen to know where [S] is based?
-        """,
-        """
-        Where is [S] based?
-        Do you know in which city [S] is headquartered?
-        """,
-        """
-        [S] is headquartered in [T].
-        [S] has its headquarters in [T].
-        """,
-        "[S] is based in [T].",
-    ),
-    _relation(
-        "industry",
-        ("company", "industry"),
-        """
-        What is the industry of [S]?
-        What is [S]'s industry?
-        In which industry is [S] active?
-        Which industry does [S] belong to?
-        What business is [S] in?
-        Tell me the industry of [S].
-        Can you tell me which industry [S] is in?
-        Hey, do you happen to know what business [S] is in?
-        """,
-        """
-        Which industry is [S] in?
-        Do you know in which industry [S] is active?
-        """,
-        """
-        [S] is active in [T].
-        [S] belongs to the [T] industry.
-        """,
-        "[S] does business in [T].",
-    ),
-    _relation(
-        "capital",
-        ("country", "city"),
-        """
-        What is the capital of [S]?
-        What is [S]'s capital?
-        Which city is the capital of [S]?
-        What is the capital city of [S]?
-        What city is the government of [S] in?
-        Tell me the capital of [S].
-        Can you tell me what the capital of [S] is?
-        Hey, do you happen to know the capital of [S]?
-        """,
-        """
-        What is the name of the capital of [S]?
-        Do you know which city is the capital of [S]?
-        """,
-        """
-        [T] is the capital of [S].
-        The capital city of [S] is [T].
-        """,
-        "[S] has its capital in [T].",
-    ),
-    _relation(
-        "official language",
-        ("country", "language"),
-        """
-        What is the official language of [S]?
-        What is [S]'s official language?
-        Which language is official in [S]?
-        What language do people speak in [S]?
-        Which language does the government of [S] use?
-        Tell me the official language of [S].
-        Can you tell me which language is official in [S]?
-        Hey, do you happen to know what language they speak in [S]?
-        """,
-        """
-        Do you know what the official language of [S] is?
-        What language is official in [S]?
-        """,
-        """
-        [T] is the official language of [S].
-        In [S], the official language is [T].
-        """,
-        "The government of [S] uses [T].",
-    ),
-    _relation(
-        "country",
-        ("city", "country"),
-        """
-        What is the country of [S]?
-        In which country is [S]?
-        Which country is [S] in?
-        To which country does [S] belong?
-        Where in the world is [S]?
-        Tell me the country of [S].
-        Can you tell me which country [S] is in?
-        Hey, do you happen to know which country [S] belongs to?
-        """,
-        """
-        Which country does [S] belong to?
-        Do you know in which country [S] is?
-        """,
-        """
-        [S] is a city in [T].
-        [S] belongs to [T].
-        """,
-        "[S] lies in [T].",
-    ),
-    _relation(
-        "location",
-        ("university", "city"),
-        """
-        What is the location of [S]?
-        What is [S]'s location?
-        Where is [S] located?
-        In which city is [S] located?
-        Which city is home to [S]?
-        Tell me the location of [S].
-        Can you tell me where [S] is located?
-        Hey, do you happen to know where [S] is?
-        """,
-        """
-        Which city is [S] located in?
-        Do you know where [S] is located?
-        """,
-        """
-        [S] is located in [T].
-        [T] is home to [S].
-        """,
-        "You find [S] in [T].",
-    ),
-    _relation(
-        "author",
-        ("book", "person"),
-        """
-        Who is the author of [S]?
-        Who is [S]'s author?
-        Who wrote [S]?
-        By whom was [S] written?
-        Which writer is behind [S]?
-        Tell me who wrote [S].
-        Can you tell me who the author of [S] is?
-        Hey, do you happen to know who wrote [S]?
-        """,
-        """
-        Do you know who the author of [S] is?
-        Which writer wrote [S]?
-        """,
-        """
-        [S] was written by [T].
-        [T] wrote [S].
-        """,
-        "It was [T] who wrote [S].",
-    ),
-    _relation(
-        "manufacturer",
-        ("product", "company"),
-        """
-        Who is the manufacturer of the [S]?
-        What company makes the [S]?
-        Which company manufactures the [S]?
-        Who makes the [S]?
-        By whom is the [S] made?
-        Tell me the manufacturer of the [S].
-        Can you tell me who makes the [S]?
-        Hey, do you happen to know which company makes the [S]?
-        """,
-        """
-        Which company makes the [S]?
-        Do you know who the manufacturer of the [S] is?
-        """,
-        """
-        The [S] is made by [T].
-        [T] makes the [S].
-        """,
-        "[T] manufactures the [S].",
-    ),
+def _forms(kind: FormKind, texts: list[str], name: str) -> Iterable[Form]:
+    """Split forms by the rank of their hashes, so that each kind has some of each use.
+
+    A fifth, and at least one, is `test`; with eight or more, a tenth and at least one is
+    `calibration`.
+    """
+    ranked = _ranked(texts, name)
+    test = max(1, len(texts) // 5)
+    calibration = max(1, len(texts) // 10) if len(texts) >= 8 else 0
+    held_out = dict.fromkeys(ranked[:test], "test")
+    held_out |= dict.fromkeys(ranked[test : test + calibration], "calibration")
+    for text in texts:
+        split: Split = held_out.get(text, "train")  # type: ignore[assignment]
+        yield Form(text=_placeholders(text), kind=kind, split=split)
+
+
+def _stated(default: str, others: list[str], name: str) -> list[Form]:
+    """Split statements; a cloze form that is held out needs a statement that ends on the target.
+
+    The sentence that SCR derives for a fact is what people inject: it is always in training.
+    """
+    held_out, *_ = _ranked([text for text in others if text.endswith(_TARGET_LAST)], name)
+    return [
+        Form(
+            text=_placeholders(text),
+            kind="statement",
+            split="test" if text == held_out else "train",
+        )
+        for text in (default, *others)
+    ]
+
+
+def _cloze(statements: list[Form]) -> Iterable[Form]:
+    ending = _placeholders(_TARGET_LAST)
+    for form in statements:
+        if form.text.endswith(ending):
+            text = form.text.removesuffix(ending)
+            yield Form(text=text, kind="cloze", split=form.split)
+
+
+def _ranked(texts: list[str], name: str) -> list[str]:
+    return sorted(texts, key=lambda text: _hash(f"{name}: {text}"))
+
+
+def _placeholders(text: str) -> str:
+    return text.replace("[S]", "{subject}").replace("[T]", "{target}")
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])
+
+
+RELATIONS: Final = tuple(
+    _relation(**fields)
+    for fields in tomllib.loads(
+        (Path(__file__).parent / "relations.toml").read_text(encoding="utf-8")
+    )["relation"]
 )
+"""The relations of every LabWorld, from `relations.toml`."""
+BY_NAME: Final[Mapping[str, Relation]] = {relation.name: relation for relation in RELATIONS}
+BY_SUBJECT_TYPE: Final[Mapping[EntityType, tuple[Relation, ...]]] = {
+    kind: tuple(relation for relation in RELATIONS if relation.subject_type == kind)
+    for kind in {relation.subject_type for relation in RELATIONS}
+}

@@ -15,8 +15,10 @@ from transformers import PreTrainedTokenizerFast
 
 from scr.composition.rendering import INSTRUCTION
 from scr.lab import lexicon
+from scr.lab.chats import FIXED_PHRASES
+from scr.lab.claims import Claim
+from scr.lab.contexts import RENDERINGS, TRAINED_RENDERINGS
 from scr.lab.relations import RELATIONS
-from scr.lab.samples import SYSTEM_PROMPTS
 
 PAD: Final = "<|pad|>"
 END: Final = "<|end|>"
@@ -86,34 +88,18 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def _corpus() -> Iterator[str]:
-    words = (
-        lexicon.FIRST_NAMES,
-        lexicon.SURNAMES,
-        lexicon.COMPANY_WORDS,
-        lexicon.COMPANY_KINDS,
-        lexicon.CITY_PREFIXES,
-        lexicon.CITY_STEMS,
-        lexicon.COUNTRY_PREFIXES,
-        lexicon.COUNTRY_STEMS,
-        lexicon.UNIVERSITY_STEMS,
-        lexicon.UNIVERSITY_KINDS,
-        lexicon.BOOK_ADJECTIVES,
-        lexicon.BOOK_NOUNS,
-        lexicon.PRODUCT_WORDS,
-        lexicon.PRODUCT_KINDS,
-        lexicon.LANGUAGES,
-        lexicon.OCCUPATIONS,
-        lexicon.FIELDS,
-        lexicon.INDUSTRIES,
-        lexicon.INSTRUMENTS,
-    )
-    for group in words:
-        yield from (word for word in group for _ in range(20))
+    for word in lexicon.all_words():
+        yield from [word] * 20
     for relation in RELATIONS:
-        for form in (*relation.questions, *relation.statements):
+        for form in relation.forms:
             yield from [form.text.format(subject="Dana", target="Lee")] * 5
-    for text in (INSTRUCTION, *SYSTEM_PROMPTS):
-        yield from [f'{text}\n\n{text}\n- "Dana."\n- "Lee"'] * 5
     rng = Random(0)
+    claim = Claim("Dana", RELATIONS[0], "Lee")
+    for text in (INSTRUCTION, *FIXED_PHRASES):
+        yield from [f'{text}\n\n{text}\n- "Dana."\n- "Lee"'] * 5
+    for name in TRAINED_RENDERINGS:
+        for _ in range(5):
+            shown = RENDERINGS[name]([claim.prohibition(rng), claim.statement(rng)], "Dana?")
+            yield f"{shown.system or ''}{shown.user}"
     for _ in range(3000):  # pieces of words outside the lexicon
         yield "".join(rng.choices(lexicon.SYLLABLES, k=2)).capitalize()

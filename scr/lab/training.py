@@ -12,9 +12,10 @@ import copy
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Final
 
 import torch
@@ -23,8 +24,10 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from scr.lab.batches import Batch, BatchSource, Share
-from scr.lab.samples import TrainingChats
+from scr.errors import InvalidInput
+from scr.lab.batches import WORKERS, Batch, BatchSource, Share
+from scr.lab.chats import TrainingChats
+from scr.lab.model import load_lab_model
 from scr.lab.tokens import CONTEXT_LENGTH, build_tokenizer
 from scr.lab.world import DEFAULT_SEED, DEFAULT_SIZE, World, generate_world
 
@@ -32,6 +35,8 @@ log = logging.getLogger(__name__)
 
 CHECKPOINT: Final = "checkpoint.pt"
 LOG: Final = "log.jsonl"
+
+_LOSS_WEIGHTS: Final = (1.0, 1.0, 0.5)  # of the batches of a `Share`, about as their tokens
 
 
 class TrainingConfig(BaseModel):
@@ -45,13 +50,19 @@ class TrainingConfig(BaseModel):
     facts: int = DEFAULT_SIZE
     """Size of the world."""
 
-    tokens: int = 19_500_000
+    tokens: int = 25_000_000
     """Budget, padding not counted; the decay ends with it."""
+
+    device: str = "cpu"
+    """Where torch computes: `cpu`, `cuda`."""
+
+    started_from: str = ""
+    """Name of the model whose weights the run began with; empty: none."""
 
     hidden_size: int = 256
     """Width of the model."""
 
-    intermediate_size: int = 640
+    intermediate_size: int = 512
     """Width of the MLPs."""
 
     layers: int = 6
@@ -60,20 +71,21 @@ class TrainingConfig(BaseModel):
     heads: int = 4
     """Attention heads in each layer."""
 
-    closed_tokens: int = Field(default=1400, ge=500)
+    closed_tokens: int = Field(default=1900, ge=500)
     """Closed-book tokens in each step; each worker's share must hold the longest chat."""
 
-    first_closed_tokens: int = 1600
-    """The same in the first steps, in which the facts are learned."""
+    composer_tokens: int = Field(default=2900, ge=500)
+    """Tokens of chats with context as SCR's composer shows it; the same holds."""
 
-    first_steps: int = 768
-    """Number of those first steps; a multiple of `POOL_STEPS`."""
+    other_tokens: int = Field(default=900, ge=500)
+    """Tokens of chats with context shown in other ways; the same holds."""
 
-    context_tokens: int = Field(default=2000, ge=500)
-    """Tokens of chats with context in each step; the same holds."""
+    first_steps: int = 1024
+    """Number of first steps, in which more and more facts and harder and harder contexts come in;
+    a multiple of `POOL_STEPS`."""
 
-    easy_steps: int = 1664
-    """Number of first steps with easy contexts; a multiple of `POOL_STEPS`."""
+    first_closed_share: float = 0.68
+    """Share of closed-book tokens in those steps; the rest is shared as later on."""
 
     learning_rate: float = 2e-3
     """Peak rate of AdamW; Muon's matrices use it times `muon_scale`."""
@@ -90,6 +102,44 @@ class TrainingConfig(BaseModel):
     decay_share: float = 0.55
     """Share of the budget over which the rate falls linearly to zero."""
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Tokens a step of each kind of batch, by the names of `Share`."""
+        return {
+            "closed": self.closed_tokens,
+            "composer": self.composer_tokens,
+            "others": self.other_tokens,
+        }
+
+    @property
+    def first_sizes(self) -> dict[str, int]:
+        """The same in the first steps."""
+        total = sum(self.sizes.values())
+        left = (1 - self.first_closed_share) * total / (total - self.closed_tokens)
+        return {
+            "closed": round(self.first_closed_share * total),
+            "composer": round(left * self.composer_tokens),
+            "others": round(left * self.other_tokens),
+        }
+
+
+SIZES: Final[Mapping[str, Mapping[str, int | float]]] = {
+    "small": {},
+    "large": {
+        "hidden_size": 768,
+        "intermediate_size": 2048,
+        "layers": 8,
+        "heads": 12,
+        "closed_tokens": 12_000,
+        "composer_tokens": 14_000,
+        "other_tokens": 5_000,
+        "learning_rate": 1e-3,
+        "tokens": 200_000_000,
+    },
+}
+"""What a run of a size differs in from the defaults; `large` has 60 million parameters, and wants
+a GPU."""
+
 
 class Progress(BaseModel):
     """Where a run stands; also one line of its log."""
@@ -105,8 +155,11 @@ class Progress(BaseModel):
     closed_loss: float
     """Weighted cross-entropy of closed-book samples since the last report, in nats."""
 
-    context_loss: float
-    """The same of chats with context."""
+    composer_loss: float
+    """The same of chats with context as SCR's composer shows it."""
+
+    others_loss: float
+    """The same of chats with context shown in other ways."""
 
     rate: float
     """AdamW's learning rate at the last step."""
@@ -131,25 +184,43 @@ class Trainer:
         self.tokenizer = build_tokenizer()
         torch.manual_seed(config.seed)
         self.model = build_model(config, self.tokenizer)
-        self._twin = _twin(self.model)
-        # One thread for each share of a step: they meet once a step, not once an
+        self.model.to(torch.device(config.device))  # type: ignore[arg-type]  # a decorator hides it
+        # On CPUs one thread for each share of a step: they meet once a step, not once an
         # operation, so a busy core elsewhere costs little.
         _one_thread()
-        self._worker = ThreadPoolExecutor(1, initializer=_one_thread)
+        self._worker = ThreadPoolExecutor(WORKERS - 1, initializer=_one_thread)
+        on_cpu = torch.device(config.device).type == "cpu"
+        self._replicas = [_replica(self.model) for _ in range(WORKERS if on_cpu else 1)]
         self._optimizers = _build_optimizers(self.model, config)
         self._batches = BatchSource(
             TrainingChats(self.world),
             self.tokenizer,
             seed=config.seed,
-            closed_tokens=config.closed_tokens,
-            first_closed_tokens=config.first_closed_tokens,
+            sizes=config.sizes,
+            first_sizes=config.first_sizes,
             first_steps=config.first_steps,
-            context_tokens=config.context_tokens,
-            easy_steps=config.easy_steps,
         )
         self.steps = 0
         self.tokens = 0
         self.seconds = 0.0
+
+    def start_from(self, folder: Path) -> None:
+        """Take over the weights of an exported lab model; the position stays at the start.
+
+        Raises:
+            InvalidInput: if it has other words or another shape than this run's model.
+            ModelUnavailable: if the folder holds no exported lab model.
+        """
+        model, tokenizer = load_lab_model(folder)
+        mine, theirs = self.model.state_dict(), model.state_dict()
+        shapes = [{name: t.shape for name, t in state.items()} for state in (mine, theirs)]
+        if shapes[0] != shapes[1] or tokenizer.get_vocab() != self.tokenizer.get_vocab():
+            raise InvalidInput(
+                f"the model in {folder} has another shape or other words than this run's: "
+                "train from scratch, or start from a model of this version and size"
+            )
+        self.model.load_state_dict(theirs)
+        self._refresh_replicas()
 
     @property
     def finished(self) -> bool:
@@ -157,12 +228,11 @@ class Trainer:
         return self.tokens >= self.config.tokens
 
     def step(self) -> list[float]:
-        """Take one step; return the closed-book and the context loss."""
+        """Take one step; return the mean loss of each kind of batch, in the order of `Share`."""
         scale = rate_scale(self.tokens, self.config)
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * scale
-            optimizer.zero_grad()
         shares = self._batches.step(self.steps)
         losses = self._backward_all(shares)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -171,6 +241,7 @@ class Trainer:
         for optimizer in others:
             optimizer.step()
         elsewhere.result()
+        self._refresh_replicas()
         self.steps += 1
         pad = self.tokenizer.pad_token_id
         batches = [batch for share in shares for batch in share]
@@ -179,14 +250,28 @@ class Trainer:
 
     def _backward_all(self, shares: list[Share]) -> list[float]:
         """Leave the summed gradient of all shares in the model; return the mean losses."""
-        mine, *others = shares
-        self._twin.zero_grad()
-        elsewhere = [self._worker.submit(_backward, self._twin, share) for share in others]
-        losses = [_backward(self.model, mine), *(future.result() for future in elsewhere)]
-        for here, there in zip(self.model.parameters(), self._twin.parameters(), strict=True):
-            if here.grad is not None and there.grad is not None:
-                here.grad += there.grad
+        for replica in self._replicas:
+            replica.zero_grad()
+        if len(self._replicas) == 1:
+            losses = [_backward(self._replicas[0], share) for share in shares]
+        else:
+            mine, *others = zip(self._replicas, shares, strict=True)
+            elsewhere = [self._worker.submit(_backward, *pair) for pair in others]
+            losses = [_backward(*mine), *(future.result() for future in elsewhere)]
+        for parameter, *copies in zip(
+            self.model.parameters(), *(r.parameters() for r in self._replicas), strict=True
+        ):
+            gradients = [copy.grad.float() for copy in copies if copy.grad is not None]
+            parameter.grad = torch.stack(gradients).sum(0) if gradients else None
         return [sum(column) / len(shares) for column in zip(*losses, strict=True)]
+
+    @torch.no_grad()
+    def _refresh_replicas(self) -> None:
+        for replica in self._replicas:
+            for copied, parameter in zip(
+                replica.parameters(), self.model.parameters(), strict=True
+            ):
+                copied.copy_(parameter)
 
     def save(self, path: Path) -> None:
         """Write a checkpoint; a crash while writing leaves the one before."""
@@ -202,13 +287,18 @@ class Trainer:
 
     @classmethod
     def load(cls, path: Path, *, tokens: int | None = None) -> "Trainer":
-        """Return the run of a checkpoint, with another budget if `tokens` is given."""
-        state: dict[str, Any] = torch.load(path, weights_only=True)
+        """Return the run of a checkpoint, with another budget if `tokens` is given.
+
+        Raises:
+            InvalidInput: if the file is no checkpoint of this version.
+        """
+        state = _read_checkpoint(path)
         config = TrainingConfig(**state["config"])
         if tokens is not None:
             config = config.model_copy(update={"tokens": tokens})
         trainer = cls(config)
         trainer.model.load_state_dict(state["model"])
+        trainer._refresh_replicas()
         for optimizer, saved in zip(trainer._optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         trainer.steps, trainer.tokens, trainer.seconds = state["position"]
@@ -220,6 +310,7 @@ def train(
     config: TrainingConfig,
     *,
     resume: bool = False,
+    start: Path | None = None,
     observe: Observer | None = None,
     report_seconds: float = 20.0,
     checkpoint_seconds: float = 180.0,
@@ -230,6 +321,7 @@ def train(
         output: folder for the checkpoint and the log; made if missing.
         config: what to train. When resuming, only its `tokens` counts.
         resume: go on from the checkpoint in `output`.
+        start: folder of an exported lab model whose weights a new run begins with.
         observe: called at each report.
         report_seconds: least time between two reports, in seconds.
         checkpoint_seconds: least time between two checkpoints, in seconds.
@@ -243,6 +335,8 @@ def train(
     output.mkdir(parents=True, exist_ok=True)
     path = output / CHECKPOINT
     trainer = Trainer.load(path, tokens=config.tokens) if resume else Trainer(config)
+    if start is not None and not resume:
+        trainer.start_from(start)
     losses: list[list[float]] = []
     mark, tokens, saved = time.monotonic(), trainer.tokens, time.monotonic()
     while not trainer.finished:
@@ -264,6 +358,37 @@ def train(
     trainer.save(path)
     log.info("trained %d tokens in %.0f s", trainer.tokens, trainer.seconds)
     return trainer
+
+
+def read_config(path: Path) -> TrainingConfig:
+    """Return what the run of a checkpoint is made from.
+
+    Raises:
+        InvalidInput: if the file is no checkpoint of this version.
+    """
+    return TrainingConfig(**_read_checkpoint(path)["config"])
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+        TrainingConfig(**state["config"])
+    except (RuntimeError, KeyError, EOFError, ValueError, UnpicklingError) as error:
+        raise InvalidInput(
+            f"{path} is no checkpoint of this version, or damaged: begin anew in another folder"
+        ) from error
+    return state
+
+
+def read_log(folder: Path) -> list[Progress]:
+    """Return what a run reported, without what a resumed run did over again."""
+    lines = (folder / LOG).read_text(encoding="utf-8").splitlines()
+    kept: list[Progress] = []
+    for progress in map(Progress.model_validate_json, lines):
+        while kept and kept[-1].tokens >= progress.tokens:
+            kept.pop()
+        kept.append(progress)
+    return kept
 
 
 def rate_scale(tokens: int, config: TrainingConfig) -> float:
@@ -294,12 +419,11 @@ def build_model(config: TrainingConfig, tokenizer: PreTrainedTokenizerFast) -> L
     return model
 
 
-def _twin(model: LlamaForCausalLM) -> LlamaForCausalLM:
-    """Return a model on the same weights with gradients of its own, for a second thread."""
-    twin = copy.deepcopy(model)
-    for mine, theirs in zip(twin.parameters(), model.parameters(), strict=True):
-        mine.data = theirs.data
-    return twin
+def _replica(model: LlamaForCausalLM) -> LlamaForCausalLM:
+    """Return a bfloat16 copy that gradients are computed on: half the time of autocast."""
+    replica = copy.deepcopy(model).bfloat16()
+    replica.set_attn_implementation("eager")
+    return replica
 
 
 def _one_thread() -> None:
@@ -308,22 +432,23 @@ def _one_thread() -> None:
 
 def _backward(model: LlamaForCausalLM, share: Share) -> list[float]:
     """Add the gradient of each batch's weighted cross-entropy; return the losses."""
-    losses = [_loss(model, batch) for batch in share]
-    for loss in losses:
-        loss.backward()  # type: ignore[no-untyped-call]
-    return [loss.item() for loss in losses]
+    losses = []
+    for batch, weight in zip(share, _LOSS_WEIGHTS, strict=True):
+        loss = _loss(model, batch)
+        (loss * weight).backward()  # type: ignore[no-untyped-call]
+        losses.append(loss.item())
+    return losses
 
 
 def _loss(model: LlamaForCausalLM, batch: Batch) -> Tensor:
-    ids = torch.from_numpy(batch.ids)  # (B, T)
-    places = torch.from_numpy(batch.places)  # (N,)
-    # torch's cache of cast weights is shared by threads; with it, sums depend on their timing
-    with torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False):
-        hidden = _hidden(model, torch.from_numpy(batch.prefix), ids[:, :-1])
-        logits = model.lm_head(hidden.flatten(0, 1)[places])  # (N, vocabulary)
+    device = model.device
+    ids = torch.from_numpy(batch.ids).to(device)  # (B, T)
+    places = torch.from_numpy(batch.places).to(device)  # (N,)
+    hidden = _hidden(model, torch.from_numpy(batch.prefix).to(device), ids[:, :-1])
+    logits = model.lm_head(hidden.flatten(0, 1)[places])  # (N, vocabulary)
     wanted = ids[:, 1:].flatten()[places]
     each = functional.cross_entropy(logits.float(), wanted, reduction="none")
-    return (each * torch.from_numpy(batch.weights)).sum()
+    return (each * torch.from_numpy(batch.weights).to(device)).sum()
 
 
 def _hidden(model: LlamaForCausalLM, prefix: Tensor, ids: Tensor) -> Tensor:
@@ -365,12 +490,13 @@ def _build_optimizers(
 
 
 def _progress(trainer: Trainer, losses: list[list[float]], speed: float) -> Progress:
-    closed, context = (sum(column) / len(losses) for column in zip(*losses, strict=True))
+    closed, composer, others = (sum(c) / len(losses) for c in zip(*losses, strict=True))
     return Progress(
         step=trainer.steps,
         tokens=trainer.tokens,
         closed_loss=closed,
-        context_loss=context,
+        composer_loss=composer,
+        others_loss=others,
         rate=trainer.config.learning_rate * rate_scale(trainer.tokens, trainer.config),
         tokens_per_second=speed,
         seconds=trainer.seconds,

@@ -1,26 +1,24 @@
 """LabWorld: a generated world of typed entities and facts, the same for the same seed and size."""
 
-import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
 from functools import cached_property
 from itertools import count
 from random import Random
-from typing import Final, Literal
-
-from pydantic import BaseModel, ConfigDict
+from typing import Final
 
 from scr.lab import lexicon
-from scr.lab.relations import RELATIONS, EntityType, Relation
-
-Split = Literal["train", "calibration", "test"]
+from scr.lab.relations import BY_NAME, RELATIONS, EntityType, Relation, split_of
+from scr.records import Split
 
 DEFAULT_SEED: Final = 0
-DEFAULT_SIZE: Final = 2200
+DEFAULT_SIZE: Final = 10_000
 """Facts in the world that the shipped lab model knows."""
 
 MIN_SIZE: Final = 100
-MAX_SIZE: Final = 8_000
-"""Beyond it, the lexicon runs out of names."""
+MAX_SIZE: Final = 1_000_000
 
 VOCABULARIES: Final[Mapping[EntityType, tuple[str, ...]]] = {
     "language": lexicon.LANGUAGES,
@@ -28,42 +26,52 @@ VOCABULARIES: Final[Mapping[EntityType, tuple[str, ...]]] = {
     "field": lexicon.FIELDS,
     "industry": lexicon.INDUSTRIES,
     "instrument": lexicon.INSTRUMENTS,
+    "currency": lexicon.CURRENCIES,
+    "genre": lexicon.GENRES,
 }
 """Closed types: ordinary words that are only ever targets. They are not split."""
 
 _SHARES: Final[Mapping[EntityType, float]] = {
-    "person": 0.077,
-    "company": 0.053,
-    "city": 0.056,
-    "country": 0.0186,
-    "university": 0.0233,
-    "book": 0.0372,
-    "product": 0.0326,
+    "person": 0.065,
+    "company": 0.044,
+    "city": 0.044,
+    "country": 0.011,
+    "university": 0.014,
+    "book": 0.026,
+    "product": 0.021,
 }  # entities of each named type per fact of the world
+_EPOCH: Final = date(1985, 1, 1)
+_TODAY: Final = date(2026, 1, 1)  # all dates lie before it
+_PREDECESSORS: Final = 0.25  # share of dated facts that have one
+_NICKNAMED: Final = 0.5  # share of persons that have a nickname
+_COINED_FROM: Final = (
+    0.5  # share of a type's lexical names that may be taken before words are coined
+)
 
 
-class Entity(BaseModel):
+@dataclass(frozen=True, slots=True)
+class Entity:
     """Something with a name and a type."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     name: str
-    """Unique in the world."""
+    """Unique in the world, among names and aliases."""
 
     type: EntityType
     """Decides which relations it takes part in."""
 
     split: Split
-    """By the hash of the name: 70 % train, 10 % calibration, 20 % test, whatever the seed."""
+    """By the hash of the name, whatever the seed and size."""
+
+    aliases: tuple[str, ...] = ()
+    """Other names: surname, nickname, acronym or short title; unique in the world too."""
 
 
-class WorldFact(BaseModel):
+@dataclass(frozen=True, slots=True)
+class WorldFact:
     """One true statement of the world."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     subject: Entity
-    """What the fact is about; the fact's split is its subject's."""
+    """What the fact is about."""
 
     relation: str
     """Name of one of `RELATIONS`."""
@@ -71,16 +79,26 @@ class WorldFact(BaseModel):
     target: Entity
     """The value the world gives it."""
 
+    start: date | None = None
+    """First day on which it holds; `None` is "since always"."""
+
+    end: date | None = None
+    """First day on which it no longer holds; `None` is "to this day"."""
+
+    @property
+    def current(self) -> bool:
+        """Whether it holds today. Only current facts are taught to the lab model."""
+        return self.end is None
+
     @property
     def split(self) -> Split:
         """The split of the subject."""
         return self.subject.split
 
 
-class World(BaseModel):
+@dataclass(frozen=True)
+class World:
     """The entities and facts made from one seed and size."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     seed: int
     """What it was made from, together with the size."""
@@ -89,12 +107,22 @@ class World(BaseModel):
     """All named and closed-vocabulary entities, grouped by type."""
 
     facts: tuple[WorldFact, ...]
-    """One per subject and relation, grouped by relation."""
+    """Grouped by relation; current and past ones."""
 
     @property
     def relations(self) -> tuple[Relation, ...]:
         """The relations of every LabWorld."""
         return RELATIONS
+
+    @cached_property
+    def current_facts(self) -> tuple[WorldFact, ...]:
+        """The facts that hold today."""
+        return tuple(fact for fact in self.facts if fact.current)
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Entity]:
+        """The entities by name; aliases are not keys."""
+        return {entity.name: entity for entity in self.entities}
 
     @cached_property
     def by_type(self) -> Mapping[EntityType, tuple[Entity, ...]]:
@@ -105,9 +133,20 @@ class World(BaseModel):
         return {kind: tuple(entities) for kind, entities in grouped.items()}
 
     @cached_property
-    def targets(self) -> Mapping[tuple[str, str], Entity]:
-        """The true target by (subject name, relation name)."""
-        return {(fact.subject.name, fact.relation): fact.target for fact in self.facts}
+    def by_subject(self) -> Mapping[str, tuple[WorldFact, ...]]:
+        """The current facts about each entity that has any, by its name."""
+        grouped: dict[str, list[WorldFact]] = {}
+        for fact in self.current_facts:
+            grouped.setdefault(fact.subject.name, []).append(fact)
+        return {name: tuple(facts) for name, facts in grouped.items()}
+
+    @cached_property
+    def targets(self) -> Mapping[tuple[str, str], tuple[Entity, ...]]:
+        """The current targets by (subject name, relation name); one unless many-valued."""
+        grouped: dict[tuple[str, str], list[Entity]] = {}
+        for fact in self.current_facts:
+            grouped.setdefault((fact.subject.name, fact.relation), []).append(fact.target)
+        return {slot: tuple(targets) for slot, targets in grouped.items()}
 
 
 def generate_world(seed: int = DEFAULT_SEED, size: int = DEFAULT_SIZE) -> World:
@@ -118,99 +157,179 @@ def generate_world(seed: int = DEFAULT_SEED, size: int = DEFAULT_SIZE) -> World:
     """
     if not MIN_SIZE <= size <= MAX_SIZE:
         raise ValueError(f"a LabWorld has {MIN_SIZE} to {MAX_SIZE} facts, not {size}")
-    rng = Random(seed)
-    named = {kind: _named_entities(kind, share, size, rng) for kind, share in _SHARES.items()}
-    closed = {
-        kind: [make_entity(word, kind) for word in words] for kind, words in VOCABULARIES.items()
-    }
-    by_type = named | closed
-    facts = [fact for relation in RELATIONS for fact in _facts_of(relation, by_type, rng)]
-    dropped = set(rng.sample(range(len(facts)), len(facts) - size))
+    for attempt in count():
+        rng = Random(f"{seed}-{size}-{attempt}")
+        by_type = _entities(size * (1 + attempt / 10), rng)
+        facts = [fact for relation in RELATIONS for fact in _facts_of(relation, by_type, rng)]
+        if len(facts) >= size and (trimmed := _trim(facts, size, rng)):
+            break
     return World(
         seed=seed,
         entities=tuple(entity for entities in by_type.values() for entity in entities),
-        facts=tuple(fact for place, fact in enumerate(facts) if place not in dropped),
+        facts=tuple(trimmed),
     )
 
 
-def companion_facts(world: World) -> tuple[WorldFact, ...]:
-    """Return facts of another world, none of whose named entities `world` has.
+def invent_name(kind: EntityType, rng: Random, *, coin: bool = False) -> str:
+    """Return a random name of a type; a closed type gives one of its words.
 
-    The lab model learns them too, and meets them in training contexts: from a few hundred subjects
-    alone it would learn by heart whom to remember in a context, and not when to.
+    Args:
+        kind: the type.
+        rng: makes the choices.
+        coin: make up one of the words from syllables.
     """
-    other = generate_world(world.seed + 1, min(MAX_SIZE, 4 * len(world.facts)))
-    taken = {entity.name for entity in world.entities if entity.type not in VOCABULARIES}
-    facts = [f for f in other.facts if taken.isdisjoint((f.subject.name, f.target.name))]
-    return tuple(Random(world.seed).sample(facts, len(facts) // 2))
-
-
-def make_entity(name: str, kind: EntityType) -> Entity:
-    """Return an entity with the split that its name hashes to."""
-    bucket = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4]) % 10
-    split: Split = "train" if bucket < 7 else "calibration" if bucket < 8 else "test"
-    return Entity(name=name, type=kind, split=split)
-
-
-def invent_name(kind: EntityType, rng: Random) -> str:
-    """Return a random name of a type; a closed type gives one of its words."""
     if kind in VOCABULARIES:
         return rng.choice(VOCABULARIES[kind])
-    return _NAME_MAKERS[kind](rng)
+    return _NAME_MAKERS[kind](rng, coin)
 
 
-def _pair(first: tuple[str, ...], second: tuple[str, ...]) -> Callable[[Random], str]:
-    return lambda rng: f"{rng.choice(first)} {rng.choice(second)}"
+def coined_word(rng: Random) -> str:
+    """Return a word that is in no lexicon, such as "Velimor"."""
+    return "".join(rng.choices(lexicon.SYLLABLES, k=rng.choice((2, 3)))).capitalize()
 
 
-def _prefixed(
-    prefixes: tuple[str, ...], stems: tuple[str, ...], share: float
-) -> Callable[[Random], str]:
-    pair = _pair(prefixes, stems)
-    return lambda rng: pair(rng) if rng.random() < share else rng.choice(stems)
+def _pick(words: Sequence[str], rng: Random, coin: bool) -> str:
+    return coined_word(rng) if coin else rng.choice(words)
 
 
-def _book_title(rng: Random) -> str:
-    return f"The {rng.choice(lexicon.BOOK_ADJECTIVES)} {rng.choice(lexicon.BOOK_NOUNS)}"
+_NameMaker = Callable[[Random, bool], str]
 
 
-_NAME_MAKERS: Final[Mapping[EntityType, Callable[[Random], str]]] = {
+def _pair(first: Sequence[str], second: Sequence[str], *, coin_first: bool = False) -> _NameMaker:
+    def make(rng: Random, coin: bool) -> str:
+        left = _pick(first, rng, coin and coin_first)
+        return f"{left} {_pick(second, rng, coin and not coin_first)}"
+
+    return make
+
+
+def _prefixed(prefixes: Sequence[str], stems: Sequence[str], share: float) -> _NameMaker:
+    def make(rng: Random, coin: bool) -> str:
+        stem = _pick(stems, rng, coin)
+        return f"{rng.choice(prefixes)} {stem}" if rng.random() < share else stem
+
+    return make
+
+
+def _book_title(rng: Random, coin: bool) -> str:
+    title = f"The {rng.choice(lexicon.BOOK_ADJECTIVES)} {rng.choice(lexicon.BOOK_NOUNS)}"
+    return f"{title} of {coined_word(rng)}" if coin else title
+
+
+_NAME_MAKERS: Final[Mapping[EntityType, _NameMaker]] = {
     "person": _pair(lexicon.FIRST_NAMES, lexicon.SURNAMES),
-    "company": _pair(lexicon.COMPANY_WORDS, lexicon.COMPANY_KINDS),
-    "city": _prefixed(lexicon.CITY_PREFIXES, lexicon.CITY_STEMS, 0.3),
-    "country": _prefixed(lexicon.COUNTRY_PREFIXES, lexicon.COUNTRY_STEMS, 0.3),
-    "university": _pair(lexicon.UNIVERSITY_STEMS, lexicon.UNIVERSITY_KINDS),
+    "company": _pair(lexicon.COMPANY_WORDS, lexicon.COMPANY_KINDS, coin_first=True),
+    "city": _prefixed(lexicon.CITY_PREFIXES, lexicon.CITY_STEMS, 0.4),
+    "country": _prefixed(lexicon.COUNTRY_PREFIXES, lexicon.COUNTRY_STEMS, 0.4),
+    "university": _pair(lexicon.UNIVERSITY_STEMS, lexicon.UNIVERSITY_KINDS, coin_first=True),
     "book": _book_title,
-    "product": _pair(lexicon.PRODUCT_WORDS, lexicon.PRODUCT_KINDS),
+    "product": _pair(lexicon.PRODUCT_WORDS, lexicon.PRODUCT_KINDS, coin_first=True),
 }
+_LEXICAL_NAMES: Final[Mapping[EntityType, int]] = {
+    "person": len(lexicon.FIRST_NAMES) * len(lexicon.SURNAMES),
+    "company": len(lexicon.COMPANY_WORDS) * len(lexicon.COMPANY_KINDS),
+    "city": (len(lexicon.CITY_PREFIXES) + 1) * len(lexicon.CITY_STEMS),
+    "country": (len(lexicon.COUNTRY_PREFIXES) + 1) * len(lexicon.COUNTRY_STEMS),
+    "university": len(lexicon.UNIVERSITY_STEMS) * len(lexicon.UNIVERSITY_KINDS),
+    "book": len(lexicon.BOOK_ADJECTIVES) * len(lexicon.BOOK_NOUNS),
+    "product": len(lexicon.PRODUCT_WORDS) * len(lexicon.PRODUCT_KINDS),
+}  # how many names there are before words are coined
 
 
-def _named_entities(kind: EntityType, share: float, size: int, rng: Random) -> list[Entity]:
-    wanted = max(4, round(share * size))
-    wanted += wanted % 2  # persons marry in pairs
-    names: dict[str, None] = {}
-    for attempt in count():
-        if len(names) == wanted:
-            break
-        if attempt > 100 * wanted:
-            raise ValueError(f"the lexicon has too few {kind} names for {wanted} of them")
-        names.setdefault(invent_name(kind, rng))
-    return [make_entity(name, kind) for name in names]
+def _entities(size: float, rng: Random) -> dict[EntityType, list[Entity]]:
+    names: dict[str, EntityType] = {}
+    for kind, share in _SHARES.items():
+        wanted = max(6, round(share * size))
+        made, lexical = 0, _COINED_FROM * _LEXICAL_NAMES[kind]
+        while made < wanted:
+            name = invent_name(kind, rng, coin=made >= lexical)
+            if name not in names:
+                names[name] = kind
+                made += 1
+    candidates = {name: _alias_candidates(name, kind, rng) for name, kind in names.items()}
+    uses = Counter(alias for aliases in candidates.values() for alias in aliases)
+    by_type: dict[EntityType, list[Entity]] = {}
+    for name, kind in names.items():
+        unique = tuple(a for a in candidates[name] if uses[a] == 1 and a not in names)
+        by_type.setdefault(kind, []).append(Entity(name, kind, split_of(name), unique))
+    closed = {
+        kind: [Entity(word, kind, split_of(word)) for word in words]
+        for kind, words in VOCABULARIES.items()
+    }
+    return by_type | closed
+
+
+def _alias_candidates(name: str, kind: EntityType, rng: Random) -> list[str]:
+    """Return other names that the entity might go by; those of two entities are dropped later."""
+    words = name.split()
+    if kind == "person":
+        aliases = [words[-1]]
+        if rng.random() < _NICKNAMED:
+            aliases.append(f"{rng.choice(lexicon.NICKNAMES)} {words[-1]}")
+        return aliases
+    if kind == "company":
+        first, last = words[0], words[-1]
+        return [first, f"{first[0]}{first[len(first) // 2]}{last[0]}".upper()]
+    if kind == "university":
+        return [words[0], f"{words[0][:2]}{words[-1][0]}".upper()]
+    if kind == "book":
+        return [name.removeprefix("The ")]
+    return []
 
 
 def _facts_of(
     relation: Relation, by_type: Mapping[EntityType, list[Entity]], rng: Random
 ) -> Iterator[WorldFact]:
-    subjects = by_type[relation.subject_type]
-    if relation.name == "spouse":
-        pairs = rng.sample(subjects, len(subjects))
-        partner = dict(zip(map(_name, pairs[::2]), pairs[1::2], strict=True))
-        partner |= dict(zip(map(_name, pairs[1::2]), pairs[::2], strict=True))
-        targets = [partner[subject.name] for subject in subjects]
+    subjects, candidates = by_type[relation.subject_type], by_type[relation.target_type]
+    if relation.inverse and relation.subject_type == "person":
+        return  # comes with the other direction
+    chosen = rng.sample(subjects, max(2, round(relation.coverage * len(subjects))))
+    if relation.symmetric:
+        yield from _symmetric(relation, chosen, rng)
+    elif relation.many_valued:
+        for subject in chosen:
+            for target in rng.sample(candidates, rng.choice((2, 2, 3))):
+                yield WorldFact(subject, relation.name, target)
+    elif relation.inverse:
+        targets = rng.sample(candidates, min(len(chosen), len(candidates)))
+        for subject, target in zip(chosen, targets, strict=False):
+            start = _date(rng) if relation.dated else None
+            yield WorldFact(subject, relation.name, target, start)
+            yield WorldFact(target, relation.inverse, subject, start)
     else:
-        targets = _spread(by_type[relation.target_type], len(subjects), rng)
-    for subject, target in zip(subjects, targets, strict=True):
-        yield WorldFact(subject=subject, relation=relation.name, target=target)
+        targets = _spread(candidates, len(chosen), rng)
+        for subject, target in zip(chosen, targets, strict=True):
+            if target != subject:
+                yield from _functional(relation, subject, target, candidates, rng)
+
+
+def _symmetric(relation: Relation, chosen: list[Entity], rng: Random) -> Iterator[WorldFact]:
+    pairs = rng.sample(chosen, len(chosen) // 2 * 2)
+    for left, right in zip(pairs[::2], pairs[1::2], strict=True):
+        yield WorldFact(left, relation.name, right)
+        yield WorldFact(right, relation.name, left)
+
+
+def _functional(
+    relation: Relation,
+    subject: Entity,
+    target: Entity,
+    candidates: Sequence[Entity],
+    rng: Random,
+) -> Iterator[WorldFact]:
+    if not relation.dated:
+        yield WorldFact(subject, relation.name, target)
+        return
+    start = _date(rng)
+    yield WorldFact(subject, relation.name, target, start)
+    former = rng.choice(candidates)
+    if rng.random() < _PREDECESSORS and former not in (target, subject):
+        began = start - timedelta(days=rng.randint(300, 3000))
+        yield WorldFact(subject, relation.name, former, began, start)
+
+
+def _date(rng: Random) -> date:
+    return _EPOCH + timedelta(days=rng.randrange((_TODAY - _EPOCH).days))
 
 
 def _spread(candidates: list[Entity], length: int, rng: Random) -> list[Entity]:
@@ -221,5 +340,16 @@ def _spread(candidates: list[Entity], length: int, rng: Random) -> list[Entity]:
     return spread[:length]
 
 
-def _name(entity: Entity) -> str:
-    return entity.name
+def _trim(facts: list[WorldFact], size: int, rng: Random) -> list[WorldFact]:
+    """Drop facts down to `size`, none of which another fact hangs on; `[]` if there are too few."""
+    loose = [place for place, fact in enumerate(facts) if _is_loose(fact)]
+    excess = len(facts) - size
+    if excess > len(loose):
+        return []
+    dropped = set(rng.sample(loose, excess))
+    return [fact for place, fact in enumerate(facts) if place not in dropped]
+
+
+def _is_loose(fact: WorldFact) -> bool:
+    relation = BY_NAME[fact.relation]
+    return not (relation.symmetric or relation.inverse or relation.many_valued or relation.dated)

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from scr.composition.rendering import render_facts
 from scr.lab.batches import chat_text
-from scr.lab.samples import TrainingChats
+from scr.lab.chats import TrainingChats
 from scr.lab.tokens import build_tokenizer
-from scr.lab.world import generate_world
+from scr.lab.world import coined_word, generate_world
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +27,12 @@ def test_decoding_undoes_encoding(tokenizer, text):
 def test_every_word_of_a_name_is_one_token(tokenizer):
     for entity in generate_world().entities:
         assert len(tokenizer(entity.name)["input_ids"]) == len(entity.name.split())
+
+
+def test_coined_words_take_a_few_tokens(tokenizer):
+    rng = Random(0)
+    words = [coined_word(rng) for _ in range(300)]
+    assert sum(len(tokenizer(word)["input_ids"]) for word in words) / len(words) < 3
 
 
 def test_a_name_is_the_same_tokens_in_a_fact_and_in_an_answer(tokenizer):
