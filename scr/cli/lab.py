@@ -66,8 +66,9 @@ def generate(
 ) -> None:
     """Write a world's facts, or edits of them, as JSON lines.
 
-    An edit comes with all that follows from it. `scr import` takes the facts in; a relation with several targets is one line. The lab model
-    knows the world of seed 0 with 10000 facts. No store is read.
+    An edit comes with all that follows from it. `scr import` takes the facts in; a relation with
+    several targets is one line. The lab model knows the world of seed 0 with 10000 facts. No store
+    is read.
     """
     from scr.lab.world import generate_world
 
