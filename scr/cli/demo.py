@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 CHANGES = 8
 SEED = 3
-"""Of the seeds 1 to 7 the only one on which the shipped lab model, which reads one statement in
-five wrongly, lets every claim hold."""
+"""Of the seeds 1 to 7 the only one on which every claim holds with the shipped lab model, which
+misreads one context in six."""
 PASSED_OVER = 25
 UNRELATED = (
     "How many legs does a spider have?",

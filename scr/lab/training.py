@@ -50,8 +50,8 @@ class TrainingConfig(BaseModel):
     facts: int = DEFAULT_SIZE
     """Size of the world."""
 
-    tokens: int = 25_000_000
-    """Budget, padding not counted; the decay ends with it."""
+    tokens: int = 23_600_000
+    """Budget, padding not counted; the decay ends with it. The default is the shipped model's."""
 
     device: str = "cpu"
     """Where torch computes: `cpu`, `cuda`."""
