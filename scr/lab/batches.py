@@ -24,7 +24,8 @@ _LENGTH_STEP: Final = 16  # lengths are rounded up to it: a kernel is built for 
 _PLACES_STEP: Final = 64  # the same of the number of predictions
 _OTHER_SHARE: Final = 0.15  # of the tokens outside answers that are predicted at all
 _OTHER_WEIGHT: Final = 0.4  # of such a token, against 1 for a token of an answer
-_FIRST_SHARE: Final = 0.06  # of the subjects that the first step is about
+_FIRST_SHARE: Final = 0.05  # of the subjects that the first steps are about
+_HELD: Final = 0.25  # of the first steps, in which it stays at that
 _STATEMENT_SHARE: Final = 0.2  # of closed-book samples that are a bare sentence
 _OPENING_SHARE: Final = 0.4  # of batches with context in which another prompt comes before it
 
@@ -74,7 +75,7 @@ class BatchSource:
         sizes: tokens a step of each kind of batch, by the names of `Share`.
         first_sizes: the same in the first steps.
         first_steps: how many those are; over them, the share of the subjects that are asked about
-            and the hardness of contexts rise to the full.
+            (`subject_share`) and the hardness of contexts rise to the full.
     """
 
     def __init__(
@@ -144,7 +145,7 @@ class BatchSource:
 
     def _draw(self, kind: str, pool: int, rng: Random) -> _Sample:
         stage = self._stage(pool)
-        share = _FIRST_SHARE + (1 - _FIRST_SHARE) * stage
+        share = subject_share(stage)
         if kind == "closed" and rng.random() < _STATEMENT_SHARE:
             return self._statement(*self._chats.statement(rng, share=share), rng)
         if kind == "closed":
@@ -199,6 +200,16 @@ class BatchSource:
             np.pad(places, (0, spare)),
             np.pad(shares, (0, spare)),
         )
+
+
+def subject_share(stage: float) -> float:
+    """Return the share of the subjects that are asked about at a stage of the first steps, 0 to 1.
+
+    It is held small until the model attends to subjects at all, and then grows by equal factors:
+    what comes in is always in proportion to what is known, so that it is learned as it comes.
+    """
+    widening = max(0.0, (stage - _HELD) / (1 - _HELD))
+    return float(_FIRST_SHARE ** (1 - widening))
 
 
 def chat_text(chat: Chat) -> str:

@@ -41,7 +41,7 @@ _FORGET_FORMS: Final = (
 )
 _HELD_OUT_FORGET: Final = "Nobody may be told {lower}."
 _TRIES: Final = 50  # draws before a name is invented, in a world with hardly any others
-_ALIASED: Final = 0.15  # share of the questions about a subject with aliases that use one
+_ALIASED: Final = 0.3  # share of the questions about a subject with aliases that use one
 _SINGLE_VALUED: Final = tuple(r for r in RELATIONS if not r.many_valued)
 
 

@@ -209,7 +209,7 @@ are ordinary words and are not split: they occur as targets in training contexts
   follow-ups, aliases, unknown subjects, two-hop questions and biographies; bare statements; chats
   with one to five statements in the composer's rendering and in five others, some of which bear,
   forbid or conflict. Over the first steps the share of the subjects that are asked about rises
-  from 6 % to all, and contexts from one statement that answers to the full mixture.
+  from a few per cent to all, and contexts from one statement that answers to the full mixture.
 - Optimizers: Muon for the matrices, AdamW for the embedding and the norms; gradients on bfloat16
   copies, weights in float32.
 - Schedule: linear warm-up, constant, linear decay to zero over the last part of the budget.

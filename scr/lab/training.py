@@ -87,7 +87,7 @@ class TrainingConfig(BaseModel):
     first_closed_share: float = 0.68
     """Share of closed-book tokens in those steps; the rest is shared as later on."""
 
-    learning_rate: float = 2e-3
+    learning_rate: float = 4e-3
     """Peak rate of AdamW; Muon's matrices use it times `muon_scale`."""
 
     muon_scale: float = 2.0

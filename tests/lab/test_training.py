@@ -6,7 +6,7 @@ import torch
 
 from scr.errors import InvalidInput, ModelUnavailable
 from scr.evaluation.lab import evaluate, publish, rescore
-from scr.lab.batches import BatchSource, Share
+from scr.lab.batches import BatchSource, Share, subject_share
 from scr.lab.chats import TrainingChats
 from scr.lab.model import Card, export_model, load_lab_model, read_card
 from scr.lab.probes import KINDS
@@ -169,6 +169,30 @@ def test_the_first_steps_have_sizes_of_their_own():
     config = TrainingConfig()
     assert sum(config.first_sizes.values()) == pytest.approx(sum(config.sizes.values()), abs=2)
     assert config.first_sizes.keys() == config.sizes.keys() == set(Share._fields)
+
+
+def test_the_share_of_subjects_is_held_and_then_grows_by_equal_factors_to_all():
+    held = [subject_share(stage) for stage in (0, 0.1, 0.25)]
+    assert held == [held[0]] * 3
+    assert held[0] < 0.1
+    shares = [subject_share(stage) for stage in np.linspace(0.25, 1, 7)]
+    factors = [after / before for before, after in zip(shares, shares[1:], strict=False)]
+    assert factors == pytest.approx([factors[0]] * 6)
+    assert shares[-1] == 1
+
+
+def test_the_first_steps_are_about_few_subjects():
+    tokenizer, source = _batches(first_steps=4096)
+    names = generate_world(0, TINY.facts).by_subject
+
+    def most_asked(steps):
+        """Return the share of all mentions that go to the tenth of the subjects named most."""
+        rows = [row for step in steps for share in source.step(step) for row in share.closed.ids]
+        texts = [tokenizer.decode(row) for row in rows]
+        mentions = sorted((sum(name in text for text in texts) for name in names), reverse=True)
+        return sum(mentions[: len(names) // 10]) / sum(mentions)
+
+    assert most_asked(range(32)) > 0.5 > most_asked(range(4096, 4128))
 
 
 def test_a_run_can_start_from_an_exported_model(tmp_path, finished):
