@@ -157,7 +157,7 @@ class SCR:
         Args:
             query: the user's words.
             history: earlier turns, oldest first, as `Turn`s or OpenAI-shaped messages.
-            valid_at: world time asked about; default now.
+            valid_at: world time asked about; default the one that the question names, else now.
             as_of: store time, an instant or a sequence number; default the latest.
             scope: facts of this scope and those above it are seen; default the setting's.
 
@@ -193,7 +193,7 @@ class SCR:
         Args:
             messages: the conversation; never changed. The last one must be the user's for
                 anything to be injected: nothing comes between a tool call and its result.
-            valid_at: world time asked about; default now.
+            valid_at: world time asked about; default the one that the question names, else now.
             as_of: store time, an instant or a sequence number; default the latest.
             scope: facts of this scope and those above it are seen; default the setting's.
             count_tokens: counts tokens as the model does that will read the messages; without
@@ -236,10 +236,15 @@ class SCR:
         as_of: When | int,
         scope: str | None,
     ) -> Query:
+        from scr.retrieval.times import time_asked  # retrieval takes long to import
+
+        if valid_at is None:
+            now = datetime.now(UTC)
+            valid_at = time_asked(text, now) or now
         return make_query(
             text=text,
             history=history,
-            valid_at=datetime.now(UTC) if valid_at is None else valid_at,
+            valid_at=valid_at,
             as_of=as_of,
             scope=scope or self.settings.scope,
         )

@@ -184,6 +184,21 @@ def test_superseding_an_unknown_fact_says_so(knowledge):
         knowledge.supersede("nope", "Kim Roe")
 
 
+def test_a_time_in_the_question_decides_unless_one_is_given(knowledge):
+    first = add_ceo(knowledge, validity={"start": "2020-01-01"})
+    knowledge.supersede(first.fact.id, "Kim Roe", validity={"start": "2024-01-01"})
+    question = ASKED[0]["content"]
+    then = [{"role": "user", "content": question.replace("?", " in 2022?")}]
+    (match,) = knowledge.decide(then[0]["content"]).matches
+    assert match.fact.target == "Dana Lee"
+    (match,) = knowledge.decide(then[0]["content"], valid_at="2025-01-01").matches
+    assert match.fact.target == "Kim Roe"
+    assert not knowledge.decide(question.replace("?", " in 2010?")).applies
+    messages, trace = knowledge.run(then)
+    assert "Dana Lee" in messages[0]["content"]
+    assert trace.valid_at.year == 2022
+
+
 def test_both_times_decide_what_is_seen(knowledge):
     first = add_ceo(knowledge, validity={"start": "2020-01-01"})
     second = knowledge.supersede(first.fact.id, "Kim Roe", validity={"start": "2024-01-01"})

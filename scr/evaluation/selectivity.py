@@ -22,6 +22,7 @@ from scr.errors import InvalidInput
 from scr.facts import NAME_LIMIT, Fact, Revision, explain, make_fact, normalize
 from scr.records import Candidate, Decision, Detector, Embedder, Query, Turn
 from scr.retrieval import Retriever, load_embedder
+from scr.retrieval.times import time_asked
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -90,8 +91,10 @@ def run_selectivity(
     """Decide every query and write a line of predictions for each.
 
     Args:
-        facts: JSON lines with `id`, `prompt`, `statement`, `target`, `subject`, `aliases`.
-        queries: JSON lines with `query`, `gold`, `category`, `source`, `history`.
+        facts: JSON lines with `id`, `prompt`, `statement`, `target`, `subject`, `aliases` and
+            `validity`.
+        queries: JSON lines with `query`, `gold`, `category`, `source`, `history`, and `valid_at`,
+            the day of asking.
         out: written with `{"fired": [fact ids, most probable first], "p": …}` for each query.
         folds: cross-validate: each query is decided by a detector fitted on the other folds;
             `None`: the shipped detector decides them all.
@@ -133,6 +136,7 @@ def read_facts(path: Path) -> list[Fact]:
             "statement": line.get("statement", ""),
             "questions": [line["prompt"]] if line.get("prompt") else [],
             "target": target if len(target) <= NAME_LIMIT else "",
+            "validity": line.get("validity") or {},
         }
         if not fields["subject"]:
             fields |= {"kind": "text", "target": ""}
@@ -149,13 +153,20 @@ def read_cases(path: Path) -> list[Case]:
     for number, line in _lines(path):
         try:
             turns = [Turn(role=t["role"], text=t["content"]) for t in line.get("history", ())]
-            query = Query(text=line["query"], history=tuple(turns))
+            # The day of asking, where the line has one, is when a question that names no time is
+            # about; retrieval reads `None` as now.
+            asked = line.get("valid_at")
+            now = datetime.fromisoformat(asked).replace(tzinfo=UTC) if asked else None
+            when = time_asked(line["query"], now or datetime.now(UTC)) or now
+            query = Query(text=line["query"], history=tuple(turns), valid_at=when)
             category = f"{line['source']}/{line['category']}"
             cases.append(Case(query, frozenset(line["gold"]), category))
         except (KeyError, TypeError) as error:
             raise InvalidInput(f"{path}, line {number}: lacks {error}") from error
         except ValidationError as error:
             raise InvalidInput(f"{path}, line {number}: {explain(error)}") from error
+        except ValueError as error:
+            raise InvalidInput(f"{path}, line {number}: valid_at is no date: {error}") from error
     return cases
 
 

@@ -111,6 +111,29 @@ def test_a_bad_line_is_named(tmp_path, line, reason):
         read_cases(path)
 
 
+def test_validities_and_the_day_of_asking_are_read(tmp_path):
+    facts, queries = tmp_path / "facts.jsonl", tmp_path / "queries.jsonl"
+    fact = {"subject": "Acme", "target": "Kim Roe", "statement": "Kim Roe runs Acme."}
+    facts.write_text(json.dumps(fact | {"id": "a", "validity": {"start": "2020-01-01"}}))
+    (read,) = read_facts(facts)
+    assert (read.validity.start.year, read.validity.end) == (2020, None)
+
+    line = {"query": "Who runs Acme?", "gold": ["a"], "category": "c", "source": "s"}
+    lines = [
+        line,
+        line | {"valid_at": "2021-05-01"},
+        line | {"valid_at": "2021-05-01", "query": "Who ran Acme in 2015?"},
+    ]
+    queries.write_text("\n".join(map(json.dumps, lines)))
+    times = [case.query.valid_at for case in read_cases(queries)]
+    assert times[0] is None
+    assert [time.date().isoformat() for time in times[1:]] == ["2021-05-01", "2015-12-31"]
+
+    queries.write_text(json.dumps(line | {"valid_at": "soon"}))
+    with pytest.raises(InvalidInput, match="line 1: valid_at is no date"):
+        read_cases(queries)
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InvalidInput, match="cannot be read"):
         read_facts(tmp_path / "nothing.jsonl")

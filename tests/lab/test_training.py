@@ -176,7 +176,7 @@ def test_the_share_of_subjects_is_held_and_then_grows_by_equal_factors_to_all():
     assert held == [held[0]] * 3
     assert held[0] < 0.1
     shares = [subject_share(stage) for stage in np.linspace(0.25, 1, 7)]
-    factors = [after / before for before, after in zip(shares, shares[1:], strict=False)]
+    factors = np.divide(shares[1:], shares[:-1])
     assert factors == pytest.approx([factors[0]] * 6)
     assert shares[-1] == 1
 
