@@ -24,6 +24,23 @@ def _no_settings_from_outside(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.fixture(scope="session")
+def tiny_llama():
+    """Return a function that makes a random Llama model of a tokenizer's vocabulary."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    def make(tokenizer, **config):
+        torch.manual_seed(0)
+        sizes = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 2}
+        ends = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id}
+        pad = {"pad_token_id": tokenizer.pad_token_id}
+        options = {"vocab_size": len(tokenizer), **sizes, **ends, **pad, **config}
+        return LlamaForCausalLM(LlamaConfig(**options)).eval()
+
+    return make
+
+
 @pytest.fixture
 def public_data():
     """The folder with other people's data sets: SCR_DATA, or `../shared` beside the checkout."""

@@ -28,7 +28,7 @@ _WHEN: Final = (
     rf"(?:the\s+)?{_SEASON}\s+(?:of\s+)?{_YEAR}",
     rf"(?:the\s+year\s+|early\s+|late\s+|mid-?\s*)?{_YEAR}",
 )
-_PLACED: Final = r"\b(?:in|during|on|as\s+of|back\s+in|around|throughout)\s+"
+_PLACED: Final = r"\b(?:in|during|on|as\s+of|around|throughout)\s+"
 _ENDS: Final = r"(?![-\w]|\s*(?:-|–|to|and)\s*[12][0-9]{3}\b)"  # not "in 2010-2012"
 _FORMS: Final = tuple(re.compile(_PLACED + form + _ENDS, re.IGNORECASE) for form in _WHEN)
 

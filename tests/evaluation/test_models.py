@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from scr.evaluation.models import TransformersModel
 from scr.lab.tokens import build_tokenizer
@@ -17,20 +16,8 @@ def tokenizer():
 
 
 @pytest.fixture(scope="module")
-def network(tokenizer):
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        initializer_range=0.3,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    return LlamaForCausalLM(config).eval()
+def network(tokenizer, tiny_llama):
+    return tiny_llama(tokenizer, num_hidden_layers=2, initializer_range=0.3)
 
 
 @pytest.fixture(scope="module")

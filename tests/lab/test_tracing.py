@@ -4,7 +4,6 @@ import copy
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from scr.errors import InvalidInput
 from scr.lab.tokens import build_tokenizer
@@ -20,18 +19,8 @@ def tokenizer():
 
 
 @pytest.fixture(scope="module")
-def network(tokenizer):
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=2,
-        initializer_range=0.2,
-        bos_token_id=None,
-    )
-    return LlamaForCausalLM(config).eval()
+def network(tokenizer, tiny_llama):
+    return tiny_llama(tokenizer, num_hidden_layers=LAYERS, initializer_range=0.2)
 
 
 def _requests(network, tokenizer):
