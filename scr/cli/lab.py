@@ -198,7 +198,9 @@ def _new_config(
 
     Raises:
         InvalidInput: its world is too small to measure what a model knows of it.
+        ModelUnavailable: `start` holds no exported lab model.
     """
+    from scr.lab.model import read_card
     from scr.lab.probes import draw_probes
     from scr.lab.training import SIZES, TrainingConfig
     from scr.lab.world import generate_world
@@ -206,7 +208,9 @@ def _new_config(
     draw_probes(generate_world(seed, facts), 1)
     fields = {**SIZES[size], "seed": seed, "facts": facts, "device": device}
     if start is not None:  # what the first steps teach it knows
-        fields |= {"started_from": start.name, "first_steps": 0}
+        card = read_card(start)
+        before = card.tokens + int(card.recipe.get("tokens_before", 0))
+        fields |= {"started_from": start.name, "tokens_before": before, "first_steps": 0}
     return TrainingConfig(**fields)
 
 

@@ -83,7 +83,7 @@ class BatchSource:
         chats: TrainingChats,
         tokenizer: PreTrainedTokenizerFast,
         *,
-        seed: int,
+        seed: str,
         sizes: Mapping[str, int],
         first_sizes: Mapping[str, int] | None = None,
         first_steps: int = 0,

@@ -54,6 +54,10 @@ PERSONAS: Final[tuple[tuple[str, EntityType], ...]] = (
 BIOGRAPHY_SENTENCES: Final = (3, 6)
 """Fewest and most facts that a biography tells."""
 
+_STRANGERS: Final = 0.15
+"""Share of first questions that no statement answers whose subject is in no world. With many of
+them a model admits ignorance of any subject that no training context was about."""
+
 _BIOGRAPHY_REQUESTS: Final = ("Tell me about {}.", "Who or what is {}?", "Describe {}.")
 _ALIAS_QUESTIONS: Final = (
     "Who or what is meant by {}?",
@@ -283,7 +287,7 @@ class TrainingChats:
             return source.contradiction(source.true_claim(rng, share=share), rng), True
         if draw < level.hits:  # the model cannot know it
             return source.fresh_claim(rng), True
-        if draw < level.hits + 0.35 * (1 - level.hits):  # nothing bears, and it cannot know it
+        if draw < level.hits + _STRANGERS * (1 - level.hits):  # nothing bears, it cannot know it
             return source.fresh_claim(rng)._replace(target=UNKNOWN), False
         return source.true_claim(rng, share=share), False
 

@@ -59,6 +59,9 @@ class TrainingConfig(BaseModel):
     started_from: str = ""
     """Name of the model whose weights the run began with; empty: none."""
 
+    tokens_before: int = 0
+    """Tokens that that model had seen already; the run draws chats that it has not."""
+
     hidden_size: int = 256
     """Width of the model."""
 
@@ -195,7 +198,7 @@ class Trainer:
         self._batches = BatchSource(
             TrainingChats(self.world),
             self.tokenizer,
-            seed=config.seed,
+            seed=f"{config.seed}-{config.tokens_before}",
             sizes=config.sizes,
             first_sizes=config.first_sizes,
             first_steps=config.first_steps,

@@ -131,7 +131,9 @@ def _batches(**options):
     trainer = Trainer(TINY)
     chats = TrainingChats(generate_world(0, 600))
     sizes = {"closed": 600, "composer": 600, "others": 500}
-    return trainer.tokenizer, BatchSource(chats, trainer.tokenizer, seed=0, sizes=sizes, **options)
+    return trainer.tokenizer, BatchSource(
+        chats, trainer.tokenizer, seed="0", sizes=sizes, **options
+    )
 
 
 def test_answers_weigh_most_and_prompts_little():
@@ -205,6 +207,15 @@ def test_a_run_can_start_from_an_exported_model(tmp_path, finished):
     wider = Trainer(TINY.model_copy(update={"hidden_size": 32}))
     with pytest.raises(InvalidInput, match="another shape"):
         wider.start_from(tmp_path / "model")
+
+
+def test_a_run_that_goes_on_draws_chats_that_its_model_has_not_seen():
+    first = Trainer(TINY)
+    second = Trainer(TINY.model_copy(update={"tokens_before": 1000}))
+    batches = [trainer._batches.step(0)[0].closed.ids for trainer in (first, second)]
+    assert not np.array_equal(*batches)
+    again = Trainer(TINY)._batches.step(0)[0].closed.ids
+    assert np.array_equal(batches[0], again)
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path):
