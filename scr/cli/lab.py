@@ -211,6 +211,7 @@ def _new_config(
         card = read_card(start)
         before = card.tokens + int(card.recipe.get("tokens_before", 0))
         fields |= {"started_from": start.name, "tokens_before": before, "first_steps": 0}
+        fields["learning_rate"] = 0.5 * TrainingConfig(**fields).learning_rate  # it would forget
     return TrainingConfig(**fields)
 
 
