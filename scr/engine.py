@@ -19,8 +19,10 @@ from scr.composition import SystemMessageComposer, TokenCounter
 from scr.errors import InvalidInput, StoreError
 from scr.facts import Revision, make_fact
 from scr.records import (
+    BatchDetector,
     Candidate,
     Composer,
+    Confirmer,
     Context,
     Decision,
     Detector,
@@ -40,10 +42,13 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
     from scr.chat import ScrChatModel
+    from scr.detection import Recalibration
     from scr.retrieval import Retriever
 
 log = logging.getLogger(__name__)
 
+CONFIRMED = 0.5  # probability from which a confirmer's answer counts as yes
+CHUNK = 256  # queries of `decide_many` whose texts are embedded and read together
 SNAPSHOT_AFTER = 1_000  # revisions: catching up on so many is worth a snapshot at once
 _KEPT = ("kind", "subject", "aliases", "relation", "questions", "scope", "tags", "rank")
 When = datetime | str | None
@@ -62,11 +67,13 @@ class SCR:
         *,
         embedder: Embedder | None = None,
         detector: Detector | None = None,
+        confirmer: Confirmer | None = None,
     ) -> None:
         self.store = store
         self.settings = settings or load_settings()
         self._embedder = embedder
         self._detector = detector
+        self._confirmer = confirmer
         self._retriever: Retriever | None = None
         self._unsaved = 0
         self._lock = threading.RLock()
@@ -167,6 +174,42 @@ class SCR:
         turns = tuple(turn for said in history for turn in _turns(said))
         return self._decide(self._query(query, turns, valid_at, as_of, scope), {})
 
+    def decide_many(
+        self,
+        queries: Sequence[str],
+        *,
+        valid_at: When = None,
+        as_of: When | int = None,
+        scope: str | None = None,
+    ) -> list[Decision]:
+        """Decide on each query as `decide` would, many times faster than one by one.
+
+        Args:
+            queries: the users' words, each by itself.
+            valid_at: as for `decide`, of all of them.
+            as_of: likewise.
+            scope: likewise.
+
+        Raises:
+            InvalidInput: a time or scope cannot be used. No text of a query ever raises.
+        """
+        read = [self._query(text, (), valid_at, as_of, scope) for text in queries]
+        decisions: list[Decision] = []
+        for at in range(0, len(read), CHUNK):
+            chunk = read[at : at + CHUNK]
+            found, sequence, fingerprint = self._retrieve_many(chunk)
+            detector = self._loaded_detector()
+            decided = (
+                detector.many(chunk, found)
+                if isinstance(detector, BatchDetector)
+                else [detector(*asked) for asked in zip(chunk, found, strict=True)]
+            )
+            for query, candidates, decision in zip(chunk, found, decided, strict=True):
+                told = {"sequence": sequence, "embedder": fingerprint, "valid_at": query.valid_at}
+                understood = self._understood(query, candidates, decision)
+                decisions.append(understood.model_copy(update=told))
+        return decisions
+
     def augment(
         self,
         messages: Sequence[Message],
@@ -187,6 +230,7 @@ class SCR:
         scope: str | None = None,
         count_tokens: TokenCounter | None = None,
         budget: int | None = None,
+        confirmer: Confirmer | None = None,
     ) -> tuple[Sequence[Message], Trace | None]:
         """Put the facts that apply into OpenAI-shaped `messages`; record the trace.
 
@@ -199,6 +243,7 @@ class SCR:
             count_tokens: counts tokens as the model does that will read the messages; without
                 it they are estimated.
             budget: most tokens that the model has room for; the setting's is never exceeded.
+            confirmer: asked about each fact that applies; default the setting's.
 
         Returns:
             The messages to send, the very same object if nothing applies; and the trace, `None`
@@ -209,7 +254,7 @@ class SCR:
             return messages, None
         timings: dict[str, float] = {}
         query = self._query(*asked, valid_at, as_of, scope)
-        decision = self._decide(query, timings)
+        decision = self._decide(query, timings, confirmer)
         composer: Composer = SystemMessageComposer(count_tokens)
         start = time.perf_counter()
         room = self.settings.budget if budget is None else min(budget, self.settings.budget)
@@ -224,6 +269,11 @@ class SCR:
         # The one call upwards: `wrap` is how users meet the engine.
         from scr.chat import ScrChatModel
 
+        if self.settings.confirmer == "model":
+            from scr.detection import ChatConfirmer
+
+            confirming = _Confirming(self, ChatConfirmer(chat_model))
+            return ScrChatModel(inner=chat_model, knowledge=confirming)
         return ScrChatModel(inner=chat_model, knowledge=self)
 
     # Steps
@@ -249,28 +299,61 @@ class SCR:
             scope=scope or self.settings.scope,
         )
 
-    def _decide(self, query: Query, timings: dict[str, float]) -> Decision:
+    def _decide(
+        self, query: Query, timings: dict[str, float], confirmer: Confirmer | None = None
+    ) -> Decision:
         start = time.perf_counter()
         candidates, sequence, fingerprint = self._retrieve(query)
         found = time.perf_counter()
         decision = self._loaded_detector()(query, candidates)
+        decision = self._understood(query, candidates, decision)
         decided = time.perf_counter()
         timings["retrieval"] = (found - start) * 1e3
         timings["detection"] = (decided - found) * 1e3
-        return decision.model_copy(update={"sequence": sequence, "embedder": fingerprint})
+        if decision.applies and (confirmer := confirmer or self._loaded_confirmer()) is not None:
+            decision = _confirmed(query, decision, confirmer)
+            timings["confirmation"] = (time.perf_counter() - decided) * 1e3
+        told = {"sequence": sequence, "embedder": fingerprint, "valid_at": query.valid_at}
+        return decision.model_copy(update=told)
+
+    def _understood(
+        self, query: Query, candidates: Sequence[Candidate], decision: Decision
+    ) -> Decision:
+        """Return the decision, or nothing where the embedder does not know the query's language."""
+        from scr.retrieval import foreign_language
+
+        if self._embedder is None or not (known := self._embedder.languages):
+            return decision
+        named = bool(candidates) and candidates[0].mention is not None
+        text = candidates[0].masked_sentence if named else query.text
+        language = foreign_language(text, known)
+        if not language:
+            return decision
+        reason = (
+            f"the query is in a language ({language}) that the embedding model does not know"
+            f" ({', '.join(sorted(known))}); name a multilingual one in the setting `embedder`"
+        )
+        refused = {"applies": False, "matches": (), "probability": 0.0, "reason": reason}
+        best = decision.matches[0] if decision.matches else decision.runner_up
+        return decision.model_copy(update={**refused, "runner_up": best})
 
     def _retrieve(self, query: Query) -> tuple[list[Candidate], int, str]:
+        (candidates,), sequence, fingerprint = self._retrieve_many([query])
+        return candidates, sequence, fingerprint
+
+    def _retrieve_many(self, queries: Sequence[Query]) -> tuple[list[list[Candidate]], int, str]:
+        """Return the candidates of queries that ask for one store time, that time, the embedder."""
         with self._lock:
             retriever = self._current_retriever()
             sequence = retriever.sequence
-            if query.as_of is not None:
-                asked = query.as_of
+            asked = queries[0].as_of
+            if asked is not None:
                 if isinstance(asked, datetime):
                     asked = self.store.sequence_at(asked)
                 sequence = min(max(asked, 0), sequence)  # what the index has followed
-                query = query.model_copy(update={"as_of": sequence})
-            candidates = retriever(query, limit=self.settings.candidates)
-            return candidates, sequence, retriever.embedder.fingerprint
+                queries = [query.model_copy(update={"as_of": sequence}) for query in queries]
+            found = retriever.many(queries, limit=self.settings.candidates)
+            return found, sequence, retriever.embedder.fingerprint
 
     def _current_retriever(self) -> "Retriever":
         """Return the retriever after it has followed every change of the store."""
@@ -320,9 +403,35 @@ class SCR:
             from scr.detection import load_detector
 
             self._detector = load_detector(
-                threshold=self.settings.threshold, max_facts=self.settings.max_facts
+                threshold=self.settings.threshold,
+                max_facts=self.settings.max_facts,
+                reader=self.settings.reader,
+                recalibration=self._recalibration(),
+                max_false_fire_rate=self.settings.max_false_fire_rate,
             )
         return self._detector
+
+    def _loaded_confirmer(self) -> Confirmer | None:
+        name = self.settings.confirmer
+        if self._confirmer is None and name not in ("", "model"):
+            from scr.detection import CrossEncoderConfirmer
+
+            self._confirmer = CrossEncoderConfirmer(name)
+        return self._confirmer
+
+    def _recalibration(self) -> "Recalibration | None":
+        from scr.detection import Recalibration
+
+        path = self.settings.calibration
+        if path is None:
+            return None
+        made = Recalibration.load(path)
+        if self._embedder is not None and made.embedder != self._embedder.fingerprint:
+            raise InvalidInput(
+                f"{path} was made with another embedding model than {self.settings.embedder!r}: "
+                "make it anew with `scr detector calibrate`"
+            )
+        return made
 
     # Traces
 
@@ -366,6 +475,43 @@ class SCR:
             self.store.save_trace(trace, retention_days=self.settings.trace_retention_days)
         except StoreError:
             log.warning("trace %s could not be kept", trace.id, exc_info=True)
+
+
+class _Confirming:
+    """Knowledge that asks a confirmer of its own: that of the chat model it is wrapped around."""
+
+    def __init__(self, knowledge: SCR, confirmer: Confirmer) -> None:
+        self._knowledge = knowledge
+        self._confirmer = confirmer
+
+    def run(
+        self,
+        messages: Sequence[Message],
+        *,
+        count_tokens: TokenCounter | None = None,
+        budget: int | None = None,
+    ) -> tuple[Sequence[Message], Trace | None]:
+        return self._knowledge.run(
+            messages, count_tokens=count_tokens, budget=budget, confirmer=self._confirmer
+        )
+
+
+def _confirmed(query: Query, decision: Decision, confirmer: Confirmer) -> Decision:
+    """Return the decision without the facts that the confirmer refuses."""
+    statements = [
+        " ".join(fact.statement for fact in (*match.via, match.fact)) for match in decision.matches
+    ]
+    judged = list(zip(decision.matches, confirmer(query, statements), strict=True))
+    kept = tuple(match for match, probability in judged if probability >= CONFIRMED)
+    refused = [match for match, probability in judged if probability < CONFIRMED]
+    count = f"{len(kept)} of {len(judged)} confirmed by {confirmer.name}"
+    told: dict[str, object] = {"matches": kept, "reason": f"{decision.reason}; {count}"}
+    if not kept:
+        best = max(probability for _, probability in judged)
+        told |= {"applies": False, "probability": decision.probability * best}
+    if refused:
+        told["runner_up"] = refused[0]
+    return decision.model_copy(update=told)
 
 
 def read_question(messages: Sequence[Message]) -> tuple[str, tuple[Turn, ...]] | None:
@@ -413,6 +559,7 @@ def _turns(said: Turn | Message) -> Iterable[Turn]:
 def _traced(match: Match, *, keep: bool) -> TracedMatch:
     return TracedMatch(
         fact_id=match.fact.id,
+        via=tuple(fact.id for fact in match.via),
         probability=match.probability,
         contributions=match.evidence.contributions,
         mention=match.evidence.mention if keep else None,

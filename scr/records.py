@@ -6,7 +6,7 @@ The four steps (retrieval, detection, composition, chat) know these records and 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -99,6 +99,10 @@ class Candidate(Record):
     fact: Fact
     """The fact."""
 
+    via: tuple[Fact, ...] = ()
+    """Facts that lead to it from the subject that the query names, each about the target of the
+    one before; empty where the query names the fact's own subject."""
+
     key: str
     """The key of the fact (a question, a passage of its statement) nearest to the query."""
 
@@ -132,6 +136,12 @@ class Candidate(Record):
     masked_sentence: str
     """The same with the mention replaced by a placeholder."""
 
+    asked: str
+    """The sentence and those next to it, up to a few hundred characters, likewise masked."""
+
+    told: str
+    """What the fact says, likewise masked: its question and its passage nearest to the query."""
+
     coverage: float
     """Share of the name's words that the text holds, weighted by how telling they are, in
     [0, 1]; misspelled words count in part."""
@@ -159,6 +169,9 @@ class Match(Record):
 
     fact: Fact
     """The fact."""
+
+    via: tuple[Fact, ...] = ()
+    """Facts that lead to it from the subject that the query names; they are needed too."""
 
     probability: float = Field(ge=0, le=1)
     """Calibrated probability that the fact answers the query."""
@@ -197,6 +210,9 @@ class Decision(Record):
     sequence: int = 0
     """Store sequence number that was read, set by the engine."""
 
+    valid_at: Instant | None = None
+    """World time that facts had to hold at, set by the engine: named by the query, or now."""
+
 
 class Context(Record):
     """What the composer put into the prompt."""
@@ -219,6 +235,9 @@ class TracedMatch(Record):
 
     fact_id: str
     """Id of the fact."""
+
+    via: tuple[str, ...] = ()
+    """Ids of the facts that lead to it."""
 
     probability: float
     """Probability that it applies."""
@@ -303,6 +322,11 @@ class Embedder(Protocol):
         """Hash that changes whenever the vectors would."""
         ...
 
+    @property
+    def languages(self) -> frozenset[str]:
+        """ISO 639-1 codes of the languages it was made for; empty: not known, or all."""
+        ...
+
     def __call__(self, texts: Sequence[str]) -> "NDArray[np.float32]":
         """Return `(n, d)` float32 unit rows for `n` texts. Never raises for any text."""
         ...
@@ -313,6 +337,30 @@ class Detector(Protocol):
 
     def __call__(self, query: Query, candidates: Sequence[Candidate]) -> Decision:
         """Choose among `candidates` (may be empty). Must not raise for any text."""
+        ...
+
+
+@runtime_checkable
+class BatchDetector(Protocol):
+    """A detector that decides on many queries faster than on one after the other."""
+
+    def many(
+        self, queries: Sequence[Query], found: Sequence[Sequence[Candidate]]
+    ) -> list[Decision]:
+        """Return what calling it with each query and its candidates would."""
+        ...
+
+
+class Confirmer(Protocol):
+    """Asked about each fact that applies, before it is used; takes facts away, never adds one."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in reasons."""
+        ...
+
+    def __call__(self, query: Query, statements: Sequence[str]) -> list[float]:
+        """Return for each statement the probability that it bears on the query."""
         ...
 
 

@@ -39,6 +39,21 @@ class Settings(BaseSettings):
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Probability from which a fact applies; `None`: the detector's calibrated one."""
 
+    max_false_fire_rate: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Instead of a threshold: share of the queries that nothing answers for which something may
+    fire, on average. Promised for queries like those that the detector was calibrated on."""
+
+    calibration: Path | None = None
+    """File of `scr detector calibrate`, made on a team's own queries; `None`: as shipped."""
+
+    reader: bool = True
+    """Whether a small cross-encoder reads what the detector's features leave possible: surer, and
+    slower by a few milliseconds."""
+
+    confirmer: str = ""
+    """A second look at each fact that applies: `model` (the wrapped chat model is asked), or the
+    hub id or folder of a sentence-transformers cross-encoder; empty: none."""
+
     candidates: Annotated[int, Field(ge=1, le=1000)] = 16
     """Facts taken from the key index for each query."""
 

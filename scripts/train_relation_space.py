@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from made_queries import NUMBERS, VALUES, load_relations
 from numpy.typing import NDArray
+from phrasings import NUMBERS, VALUES, load_relations
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 

@@ -69,7 +69,7 @@ def test_the_settings_of_the_readme_exist_with_these_defaults():
     assert len(rows) >= 5
     for name, shown in rows:
         default = Settings.model_fields[name].default
-        words = {"off": False, "calibrated": None}
+        words = {"off": False, "on": True, "calibrated": None, "–": "" if default == "" else None}
         assert str(words.get(shown, shown.strip("`"))) == str(default)
 
 

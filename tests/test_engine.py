@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from scr.chat import ScriptedChatModel
 from scr.engine import SCR, read_question
 from scr.errors import FactConflict, FactNotFound, InvalidInput, StoreError
 from scr.records import Decision, Evidence, Match, Turn
@@ -161,9 +162,9 @@ def test_a_question_is_read_from_text_parts_and_earlier_turns():
 
 def test_history_may_be_turns_or_messages(knowledge):
     add_ceo(knowledge)
-    as_turns = knowledge.decide("And who is it now?", history=[Turn(role="user", text="Company X")])
-    as_messages = knowledge.decide(
-        "And who is it now?", history=[{"role": "user", "content": "Company X"}]
+    as_turns, as_messages = (
+        knowledge.decide("And who is it now?", history=[said], valid_at="2026-01-01")
+        for said in (Turn(role="user", text="Company X"), {"role": "user", "content": "Company X"})
     )
     assert as_turns == as_messages
 
@@ -325,10 +326,11 @@ def test_the_snapshot_spares_embedding_the_facts_again(tmp_path):
     with open_knowledge(path, first) as knowledge:
         for number in range(20):
             knowledge.add(subject=f"Company {number}", relation="chair", target="Kim Roe")
-        decision = knowledge.decide("Who is the chair of Company 7?")
+        decision = knowledge.decide("Who is the chair of Company 7?", valid_at="2026-01-01")
     again = CountingEmbedder()
     with open_knowledge(path, again) as knowledge:
-        assert knowledge.decide("Who is the chair of Company 7?") == decision
+        same = knowledge.decide("Who is the chair of Company 7?", valid_at="2026-01-01")
+        assert same == decision
     assert again.texts < first.texts / 3
 
 
@@ -457,3 +459,115 @@ def test_what_must_not_be_stated_is_not_put_into_prompts(knowledge):
     messages = knowledge.augment([{"role": "user", "content": "Where does Ana Roe live?"}])
     assert "must not be stated" in messages[0]["content"]
     assert "Elm" not in str(messages)
+
+
+class EnglishEmbedder(HashEmbedder):
+    """Says that it knows English only."""
+
+    def __init__(self):
+        super().__init__()
+        self.languages = frozenset({"en"})
+
+
+def test_a_query_in_a_language_that_the_embedder_does_not_know_passes_through(tmp_path):
+    with open_knowledge(tmp_path / "facts.db", EnglishEmbedder()) as knowledge:
+        fact = add_ceo(knowledge).fact
+        assert knowledge.decide("Who runs Company X these days?").applies
+        decision = knowledge.decide("Wer ist heute der Geschäftsführer von Company X?")
+        assert not decision.applies
+        assert decision.matches == ()
+        assert "(de)" in decision.reason
+        assert "`embedder`" in decision.reason
+        assert decision.runner_up.fact.id == fact.id
+
+
+def test_the_decision_says_of_which_time_it_speaks(knowledge):
+    add_ceo(knowledge, validity={"start": "2024-01-01"})
+    assert knowledge.decide("Who ran Company X in 2019?").valid_at.year == 2019
+    assert not knowledge.decide("Who ran Company X in 2019?").applies
+    assert knowledge.decide("Who runs Company X?").valid_at.date() == datetime.now(UTC).date()
+
+
+def test_a_calibration_of_another_embedder_is_refused(tmp_path):
+    from scr.detection import Recalibration
+
+    path = tmp_path / "calibration.json"
+    Recalibration(embedder="another", answered=20, unanswered=()).save(path)
+    with SCR(
+        Store.open(tmp_path / "facts.db", create=True),
+        load_settings(store=tmp_path / "facts.db", calibration=path),
+        embedder=HashEmbedder(),
+    ) as knowledge:
+        add_ceo(knowledge)
+        with pytest.raises(InvalidInput, match="another embedding model"):
+            knowledge.decide("Who runs Company X?")
+
+
+def test_many_queries_are_decided_as_one_by_one(tmp_path):
+    texts = ["Who runs Company X?", "Wer leitet Company X?", "", "Where is it?", "Company X"] * 70
+    for detector in (MentionDetector(), None):  # None: the shipped one, which decides in batches
+        path = tmp_path / f"{detector is None}.db"
+        with SCR(
+            Store.open(path, create=True),
+            load_settings(store=path),
+            embedder=EnglishEmbedder(),
+            detector=detector,
+        ) as knowledge:
+            add_ceo(knowledge)
+            at = datetime(2026, 1, 1, tzinfo=UTC)
+            many = knowledge.decide_many(texts, valid_at=at)
+            assert len(many) == len(texts)
+            assert knowledge.decide_many([]) == []
+            for text, decision in list(zip(texts, many, strict=True))[:5]:
+                alone = knowledge.decide(text, valid_at=at)
+                assert decision.applies == alone.applies
+                assert decision.reason == alone.reason
+                assert decision.probability == pytest.approx(alone.probability, abs=1e-3)
+
+
+class Refusing:
+    """Refuses every statement that holds a word."""
+
+    name = "refusing"
+
+    def __init__(self, word):
+        self.word = word
+
+    def __call__(self, query, statements):
+        return [0.0 if self.word in statement else 1.0 for statement in statements]
+
+
+def test_a_confirmer_takes_facts_away_and_never_adds_one(tmp_path):
+    path = tmp_path / "facts.db"
+    for word, applies, ids in (("Dana", True, {"hq"}), ("Company", False, set())):
+        with SCR(
+            Store.open(path, create=True),
+            load_settings(store=path),
+            embedder=HashEmbedder(),
+            detector=MentionDetector(),
+            confirmer=Refusing(word),
+        ) as knowledge:
+            if not knowledge.store.sequence:
+                add_ceo(knowledge, id="ceo")
+                knowledge.add(id="hq", subject="Company X", relation="seat", target="Norburg")
+            decision = knowledge.decide("Who runs Company X?")
+            assert decision.applies == applies
+            assert {match.fact.id for match in decision.matches} == ids
+            assert decision.runner_up.fact.id not in ids
+            assert "confirmed by refusing" in decision.reason
+            nothing = knowledge.decide("Where is the bakery?")
+            assert "confirmed" not in nothing.reason
+
+
+def test_the_wrapped_model_confirms_where_the_setting_says_so(tmp_path):
+    def answer(messages):
+        return "No." if "Does the statement" in messages[-1].content else "Nobody."
+
+    model = ScriptedChatModel(answers=answer)
+    with open_knowledge(tmp_path / "facts.db", confirmer="model") as knowledge:
+        add_ceo(knowledge)
+        reply = knowledge.wrap(model).invoke("Who runs Company X?")
+        assert reply.response_metadata["scr"]["applies"] is False
+        assert [len(call) for call in model.calls] == [1, 1]  # asked, then answered as it was
+        trace = knowledge.store.trace(reply.response_metadata["scr"]["trace"])
+        assert set(trace.timings) >= {"retrieval", "detection", "confirmation"}

@@ -173,15 +173,16 @@ def mark(answer: Output, trace: Trace | None) -> Output:
 
 def metadata_of(trace: Trace) -> ScrMetadata:
     """Return what an answer's metadata says of a trace: JSON types only, and no one's words."""
+    probabilities: dict[str, float] = {}
+    for match in trace.matches:  # the most probable first; what leads to one counts with it
+        for fact_id in (match.fact_id, *match.via):
+            if fact_id in trace.injected:
+                probabilities.setdefault(fact_id, match.probability)
     return ScrMetadata(
         trace=trace.id,
         applies=trace.applies,
         probability=trace.probability,
-        facts=[
-            FactMetadata(id=match.fact_id, probability=match.probability)
-            for match in trace.matches
-            if match.fact_id in trace.injected
-        ],
+        facts=[FactMetadata(id=name, probability=p) for name, p in probabilities.items()],
         dropped=list(trace.dropped),
         injected_tokens=trace.injected_tokens,
         sequence=trace.sequence,

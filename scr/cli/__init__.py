@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 import scr
-from scr.cli import ask, doctor, evaluate, facts, lab, packs
+from scr.cli import ask, detector, doctor, evaluate, facts, lab, packs
 from scr.cli.options import AsJson, Root, StorePath
 from scr.cli.render import print_error, print_failure
 from scr.errors import ScrError
@@ -31,6 +31,7 @@ for group in (facts.app, packs.app, ask.app, doctor.app):
     app.add_typer(group)
 app.add_typer(lab.app, name="lab")
 app.add_typer(evaluate.app, name="eval")
+app.add_typer(detector.app, name="detector")
 
 
 def _print_version(wanted: bool) -> None:

@@ -120,9 +120,9 @@ def facts_of(store: "Store", trace: "Trace") -> dict[str, Fact]:
     """Return the facts that a trace names and the store still has, by id."""
     matches = [*trace.matches, *([trace.runner_up] if trace.runner_up else [])]
     facts = {}
-    for match in matches:
+    for fact_id in (i for match in matches for i in (match.fact_id, *match.via)):
         try:
-            facts[match.fact_id] = store.get(match.fact_id, as_of=trace.sequence).fact
+            facts[fact_id] = store.get(fact_id, as_of=trace.sequence).fact
         except FactNotFound:  # erased since
             continue
     return facts

@@ -148,10 +148,18 @@ def check_store(path: Path) -> Check:
 
 def check_detector(settings: Settings) -> Check:
     """The shipped detector loads."""
-    from scr.detection import load_detector
+    from scr.detection import Recalibration, load_detector
 
     try:
-        load_detector(threshold=settings.threshold, max_facts=settings.max_facts)
+        load_detector(
+            threshold=settings.threshold,
+            max_facts=settings.max_facts,
+            reader=settings.reader,
+            recalibration=Recalibration.load(settings.calibration)
+            if settings.calibration
+            else None,
+            max_false_fire_rate=settings.max_false_fire_rate,
+        )
     except ScrError as error:
         return Check("detector", "fail", str(error))
     return Check("detector", "ok", "loads")

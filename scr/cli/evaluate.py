@@ -39,6 +39,10 @@ def selectivity(
             "--folds", metavar="N", min=2, help="Fit anew and cross-validate by fact, in so many."
         ),
     ] = None,
+    errata: Annotated[
+        Path | None,
+        typer.Option("--errata", metavar="FILE", help="Labels to correct; both figures are shown."),
+    ] = None,
     store: StorePath = None,
     as_json: AsJson = False,
 ) -> None:
@@ -52,23 +56,31 @@ def selectivity(
 
     settings = load_settings(store=store)
     with progress_bar("reading queries") as progress:
-        scores = run_selectivity(
+        run = run_selectivity(
             facts,
             queries,
             out,
             folds=folds,
             embedder=settings.embedder,
             threshold=settings.threshold,
+            reader=settings.reader,
+            errata=errata,
             progress=progress,
         )
-    figures = scores._asdict()
+    columns = {"rate": run.scores} | ({"corrected": run.corrected} if run.corrected else {})
     if as_json:
-        print_json(figures)
+        corrected = {"corrected": run.corrected._asdict()} if run.corrected else {}
+        print_json({**run.scores._asdict(), **corrected})
         return
-    categories = figures.pop("categories")
-    table = make_table("", "rate")
-    for name, rate in [*categories.items(), *figures.items()]:
-        table.add_row(Text(visible(name)), f"{rate:.4f}" if isinstance(rate, float) else str(rate))
+    table = make_table("", *columns)
+    all_figures = [
+        {**figures.pop("categories"), **figures}
+        for figures in (scores._asdict() for scores in columns.values())
+    ]
+    for name in all_figures[0]:
+        values = (figures.get(name) for figures in all_figures)
+        shown = (f"{v:.4f}" if isinstance(v, float) else str(v or "") for v in values)
+        table.add_row(Text(visible(name)), *shown)
     make_console().print(table)
 
 

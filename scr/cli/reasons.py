@@ -1,6 +1,7 @@
 """How a decision and its evidence look: which words, which key, and what each feature weighed."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from rich.padding import Padding
 from rich.table import Table
@@ -21,7 +22,7 @@ def print_decision(decision: Decision) -> None:
         _print_match("applies", match)
     if decision.runner_up is not None:
         _print_match("refused", decision.runner_up)
-    _print_origin(decision.sequence, decision.detector, decision.embedder)
+    _print_origin(decision.sequence, decision.detector, decision.embedder, decision.valid_at)
 
 
 def print_trace(trace: Trace, facts: Mapping[str, Fact]) -> None:
@@ -37,7 +38,7 @@ def print_trace(trace: Trace, facts: Mapping[str, Fact]) -> None:
         make_console().print(f"over the token budget: {', '.join(trace.dropped)}")
     spent = ", ".join(f"{step} {ms:.1f} ms" for step, ms in trace.timings.items())
     make_console().print(f"{trace.injected_tokens} tokens injected; {spent}", style="dim")
-    _print_origin(trace.sequence, trace.detector, trace.embedder)
+    _print_origin(trace.sequence, trace.detector, trace.embedder, trace.valid_at)
 
 
 def print_provenance(trace: Trace | None, facts: Sequence[Fact]) -> None:
@@ -47,7 +48,10 @@ def print_provenance(trace: Trace | None, facts: Sequence[Fact]) -> None:
         chance = f" (p = {trace.probability:.3f})" if trace else ""
         console.print(f"no fact applied{chance}: the request went through unchanged", style="dim")
         return
-    chances = {match.fact_id: match.probability for match in trace.matches}
+    chances: dict[str, float] = {}
+    for match in trace.matches:  # the most probable first
+        for fact_id in (match.fact_id, *match.via):
+            chances.setdefault(fact_id, match.probability)
     for fact in facts:
         line = f"from {fact.id} (p = {chances[fact.id]:.3f}): {shorten(fact.statement)}"
         console.print(Text(line, "dim"))
@@ -64,8 +68,9 @@ def _print_verdict(applies: bool, probability: float, threshold: float, reason: 
         console.print(Text(visible(reason)))
 
 
-def _print_origin(sequence: int, detector: str, embedder: str) -> None:
-    line = f"store change {sequence}, detector {detector}, embedder {embedder[:12]}"
+def _print_origin(sequence: int, detector: str, embedder: str, valid_at: datetime | None) -> None:
+    asked = f"facts as of {show_instant(valid_at)}, " if valid_at else ""
+    line = f"{asked}store change {sequence}, detector {detector}, embedder {embedder[:12]}"
     make_console().print(Text(visible(line), "dim"))
 
 
@@ -75,14 +80,20 @@ def _print_match(verdict: str, match: Match) -> None:
         verdict,
         match.fact.id,
         match.probability,
-        [match.fact.statement, *_grounds(evidence.mention), f"nearest key: {evidence.key}"],
+        [
+            match.fact.statement,
+            *(f"over {fact.id}: {fact.statement}" for fact in match.via),
+            *_grounds(evidence.mention),
+            f"nearest key: {evidence.key}",
+        ],
         evidence.contributions,
     )
 
 
 def _print_traced(verdict: str, match: TracedMatch, facts: Mapping[str, Fact]) -> None:
     fact = facts.get(match.fact_id)
-    lines = [*([fact.statement] if fact else []), *_grounds(match.mention)]
+    over = [f"over {i}: {facts[i].statement}" for i in match.via if i in facts]
+    lines = [*([fact.statement] if fact else []), *over, *_grounds(match.mention)]
     _print_evidence(verdict, match.fact_id, match.probability, lines, match.contributions)
 
 

@@ -52,7 +52,8 @@ class SystemMessageComposer:
     ) -> tuple[Sequence[Message], Context]:
         """Return the messages to send and what was injected; see `Composer`.
 
-        The most probable facts are kept; one that does not fit is left out and the next is tried.
+        The most probable facts are kept, each with those that lead to it; one that does not fit is
+        left out and the next is tried.
         `messages` is never changed, and every message but the system message is passed on as the
         same object.
         """
@@ -76,15 +77,15 @@ class SystemMessageComposer:
         dropped: list[str] = []
         text, tokens = "", 0
         for match in sorted(matches, key=lambda match: (-match.probability, match.fact.id)):
-            fact = match.fact
-            if fact.id in kept or fact.id in dropped:
+            together = {fact.id: fact for fact in (*match.via, match.fact)}
+            if together.keys() <= kept.keys() or match.fact.id in dropped:
                 continue
-            candidate = _render({**kept, fact.id: fact})
+            candidate = _render({**kept, **together})
             count = self._count(candidate)
             if count > budget:
-                dropped.append(fact.id)
+                dropped.append(match.fact.id)
                 continue
-            kept[fact.id] = fact
+            kept |= together
             text, tokens = candidate, count
         return Context(
             text=text, fact_ids=tuple(sorted(kept)), dropped=tuple(dropped), tokens=tokens

@@ -12,14 +12,17 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from rapidfuzz.distance import DamerauLevenshtein
 
-from scr.facts import normalize
+from scr.facts import Fact, normalize
 from scr.records import Candidate, Query
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NO_RIVAL = 0.5  # margin where there is no other candidate to compare with
+_SURE_READING = 8.0  # log-odds of the reader beyond which it is as sure as can be
+_NO_RIVAL_READ = 8.0  # margin of a reading where there is no other
 _TELLING = 20.0  # specificity that counts as 1
 _LONGEST_CACHED = 500  # characters of a text whose features are kept: queries are anyone's
 
@@ -71,6 +74,42 @@ class Feature(NamedTuple):
     read: Callable[[View], float]
 
 
+def with_readings(
+    rows: "NDArray[np.float64]",
+    readings: "NDArray[np.float64]",
+    queries: "NDArray[np.int64]",
+    subjects: "NDArray[np.int64]",
+) -> "NDArray[np.float64]":
+    """Return the rows of candidates that were read, with what the reader says of them.
+
+    Args:
+        rows: `(n, len(NAMES))` features.
+        readings: `(n,)` log-odds of the reader.
+        queries: `(n,)` number of each row's query: margins are over rows of the same one.
+        subjects: `(n,)` number of each row's subject.
+
+    Returns:
+        `(n, len(READ_NAMES))` numbers.
+    """
+    readings = np.clip(readings, -_SURE_READING, _SURE_READING)
+    margins = np.full((len(rows), 2), float(_NO_RIVAL_READ))
+    for query in np.unique(queries):
+        own = np.flatnonzero(queries == query)
+        same = subjects[own][:, None] == subjects[own][None, :]
+        for column, rivals in enumerate((same, ~same)):
+            margins[own, column] = _margin(readings[own], rivals, _NO_RIVAL_READ)
+    return np.column_stack([rows, readings, margins])
+
+
+def subject_of(candidate: Candidate) -> str:
+    """Return what candidates about one subject have in common, a chain's being its first one's.
+
+    A fact without a subject has its own.
+    """
+    first = (*candidate.via, candidate.fact)[0]
+    return normalize(first.subject) or first.id
+
+
 def measure(query: Query, candidates: Sequence[Candidate]) -> "NDArray[np.float64]":
     """Return `(n, len(FEATURES))` numbers, a row for each candidate."""
     if not candidates:
@@ -80,9 +119,23 @@ def measure(query: Query, candidates: Sequence[Candidate]) -> "NDArray[np.float6
     return np.column_stack([np.array(alone, dtype=np.float64), _margins(candidates)])
 
 
+def discussed(query: Query, candidate: Candidate) -> float:
+    """Return how surely a query is about the candidate's subject, whatever it asks, in [0, 1].
+
+    How well the name matches and how much of it is there; a quarter of that where capitalized words
+    make it part of a longer name.
+    """
+    mention = candidate.mention
+    if mention is None:
+        return 0.0
+    sure = mention.similarity * candidate.coverage
+    return sure / 4 if _part_of_longer_name(_view(query, candidate)) else sure
+
+
 def _view(query: Query, candidate: Candidate) -> View:
     fact = candidate.fact
-    said = " ".join((fact.relation, fact.target, fact.statement[:20_000], *fact.questions[:32]))
+    told = (text for each in (*candidate.via, fact) for text in _told_by(each))
+    said = " ".join(told)
     return View(
         query=query,
         candidate=candidate,
@@ -90,6 +143,10 @@ def _view(query: Query, candidate: Candidate) -> View:
         key=stems(f"{candidate.masked_key} {fact.relation}"),
         fact=stems(said),
     )
+
+
+def _told_by(fact: Fact) -> tuple[str, ...]:
+    return fact.relation, fact.target, fact.statement[:20_000], *fact.questions[:32]
 
 
 def stems(text: str) -> frozenset[str]:
@@ -136,6 +193,38 @@ def _coverage(view: View) -> float:
 
 def _specificity(view: View) -> float:
     return min(view.candidate.specificity / _TELLING, 1.0)
+
+
+def _edits(view: View) -> float:
+    """Letters that are wrong, missing, doubled or swapped in the name, up to 6."""
+    mention = view.candidate.mention
+    if mention is None or mention.similarity >= 1:
+        return 0.0
+    names = (_letters(mention.text), _letters(mention.name))
+    return float(DamerauLevenshtein.distance(*names, score_cutoff=5))
+
+
+def _worst_word(view: View) -> float:
+    """Similarity of the word of the name that is met worst: a slip is near in every word."""
+    mention = view.candidate.mention
+    if mention is None or mention.similarity >= 1:
+        return float(mention is not None)
+    met = [_letters(word) for word in _WORD.findall(mention.text)] or [""]
+    words = [_letters(word) for word in _WORD.findall(mention.name) if not _is_stop(word)]
+    near = (
+        max(DamerauLevenshtein.normalized_similarity(word, other) for other in met)
+        for word in words
+    )
+    return min(near, default=1.0)
+
+
+def _letters(text: str) -> str:
+    folded = unicodedata.normalize("NFKD", text.casefold())
+    return "".join(c for c in folded if c.isalnum())
+
+
+def _is_stop(word: str) -> bool:
+    return word.casefold() in _STOP_WORDS
 
 
 def _carried(view: View) -> float:
@@ -246,17 +335,13 @@ def _long_text(view: View) -> float:
     return float(view.candidate.fact.kind == "text")
 
 
-def _rule(view: View) -> float:
-    return float(view.candidate.fact.kind == "rule")
-
-
 def _margins(candidates: Sequence[Candidate]) -> "NDArray[np.float64]":
     """Return `(n, 3)` margins over the best other candidate, `NO_RIVAL` where there is none.
 
     Of the relation similarity among facts of the same subject, of the plain cosine among all, and
     of the grounding among other subjects.
     """
-    subjects = [normalize(c.fact.subject) or c.fact.id for c in candidates]
+    subjects = [subject_of(c) for c in candidates]
     masked = np.array([c.relation_similarity for c in candidates])
     plain = np.array([max(c.cosine, c.sentence_cosine) for c in candidates])
     ground = np.array([c.coverage * c.mention.similarity if c.mention else 0.0 for c in candidates])
@@ -266,16 +351,20 @@ def _margins(candidates: Sequence[Candidate]) -> "NDArray[np.float64]":
     )
 
 
-def _margin(values: "NDArray[np.float64]", rivals: "NDArray[np.bool_]") -> "NDArray[np.float64]":
+def _margin(
+    values: "NDArray[np.float64]", rivals: "NDArray[np.bool_]", most: float = NO_RIVAL
+) -> "NDArray[np.float64]":
     others = rivals & ~np.eye(len(values), dtype=bool)
     best = np.where(others, values[None, :], -np.inf).max(axis=1)
-    return np.where(others.any(axis=1), np.clip(values - best, -NO_RIVAL, NO_RIVAL), NO_RIVAL)
+    return np.where(others.any(axis=1), np.clip(values - best, -most, most), most)
 
 
 _ALONE = (
     Feature("subject similarity", 1, _similarity),
     Feature("subject coverage", 1, _coverage),
     Feature("subject specificity", 0, _specificity),
+    Feature("wrong letters in the name", -1, _edits),
+    Feature("worst met word of the name", 1, _worst_word),
     Feature("subject carried over", 0, _carried),
     Feature("fact has a subject", 0, _named),
     Feature("part of a longer name", -1, _part_of_longer_name),
@@ -291,7 +380,6 @@ _ALONE = (
     Feature("same kind of answer asked", 1, _same_kind_asked),
     Feature("target fits the question", 1, _target_fits),
     Feature("long text", 0, _long_text),
-    Feature("rule", 0, _rule),
 )
 _MARGINS = (
     ("margin over facts of the same subject", 1),
@@ -304,3 +392,14 @@ NAMES: tuple[str, ...] = (*(f.name for f in _ALONE), *(name for name, _ in _MARG
 
 DIRECTIONS: tuple[int, ...] = (*(f.direction for f in _ALONE), *(d for _, d in _MARGINS))
 """For each feature: 1 if more can only speak for a fact, -1 only against it, 0 either."""
+
+_READ = (
+    ("reading", 1),
+    ("margin of reading over facts of the same subject", 1),
+    ("margin of reading over other subjects", 1),
+)
+READ_NAMES: tuple[str, ...] = (*NAMES, *(name for name, _ in _READ))
+"""Names of the columns of `with_readings`."""
+
+READ_DIRECTIONS: tuple[int, ...] = (*DIRECTIONS, *(d for _, d in _READ))
+"""The same as `DIRECTIONS` for them."""

@@ -3,12 +3,21 @@
 Needs scikit-learn (the `eval` extra); running a fitted detector does not.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from scr.detection.features import DIRECTIONS, NAMES
-from scr.detection.trees import Trees
+from scr.detection.detector import POSSIBLE, READ
+from scr.detection.features import (
+    DIRECTIONS,
+    NAMES,
+    READ_DIRECTIONS,
+    READ_NAMES,
+    with_readings,
+)
+from scr.detection.reader import Reader
+from scr.detection.trees import Calibration, Trees
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,6 +28,7 @@ LEAVES = 12
 LEARNING_RATE = 0.1
 LEAST_ROWS = 40  # training rows in a leaf
 RIDGE = 5.0
+TAIL = 0.05  # probability from which false fires are kept one by one
 SURE = 0.001  # no probability is nearer to 0 or 1 than this
 
 
@@ -40,15 +50,15 @@ class Samples(NamedTuple):
     weights: "NDArray[np.float64]"
     """`(n,)` how much a row counts."""
 
+    subjects: "NDArray[np.int64]"
+    """`(n,)` number of the candidate's subject."""
+
+    pairs: "NDArray[np.object_]"
+    """`(n, 2)` what the reader reads: question and fact."""
+
     def take(self, chosen: "NDArray[np.bool_]") -> "Samples":
         """Return the chosen rows."""
-        return Samples(
-            rows=self.rows[chosen],
-            labels=self.labels[chosen],
-            queries=self.queries[chosen],
-            groups=self.groups[chosen],
-            weights=self.weights[chosen],
-        )
+        return Samples._make(column[chosen] for column in self)
 
 
 def folds_of(groups: "NDArray[np.int64]", folds: int, seed: int) -> "NDArray[np.int64]":
@@ -58,22 +68,74 @@ def folds_of(groups: "NDArray[np.int64]", folds: int, seed: int) -> "NDArray[np.
     return np.asarray(order % folds)[inverse]
 
 
-def fit(samples: Samples, *, seed: int = 0) -> dict[str, Any]:
+def fit(samples: Samples, reader: Reader, *, seed: int = 0) -> dict[str, Any]:
     """Return a fitted detector as the weights file holds it, without version and card.
 
-    The calibration is fitted on log-odds of rows that their trees did not see, and on queries:
-    the best candidate's log-odds against whether any candidate answers the query.
+    The second stage learns from the rows that a first stage which did not see them leaves
+    possible, as it will meet them.
+    """
+    first, unseen = _fit_stage(samples, NAMES, DIRECTIONS, seed)
+    possible = _possible(samples.queries, unseen, Calibration.load(first["calibration"]))
+    read = samples.take(possible)
+    readings = reader([(asked, told) for asked, told in read.pairs])
+    rows = with_readings(read.rows, readings, read.queries, read.subjects)
+    second, reread = _fit_stage(read._replace(rows=rows), READ_NAMES, READ_DIRECTIONS, seed)
+    alone = Calibration.load(first["calibration"])(unseen)
+    both = alone.copy()
+    both[possible] = Calibration.load(second["calibration"])(reread)
+    return {
+        "features": first,
+        "reading": second,
+        "unanswered": {
+            "features": _false_fires(samples, alone),
+            "reading": _false_fires(samples, both),
+        },
+    }
+
+
+def _false_fires(samples: Samples, probabilities: "NDArray[np.float64]") -> dict[str, Any]:
+    """Return what thresholds for a rate of false fires are taken from.
+
+    The probabilities of the queries that nothing answers, those beyond `TAIL` one by one, and the
+    number of those below it.
+    """
+    best, labels, _ = by_query(samples, probabilities)
+    without = best[labels == 0]
+    above = sorted(round(float(p), 4) for p in without if p >= TAIL)
+    return {"probabilities": above, "below": int((without < TAIL).sum())}
+
+
+def _possible(
+    queries: "NDArray[np.int64]", log_odds: "NDArray[np.float64]", calibration: Calibration
+) -> "NDArray[np.bool_]":
+    """Return which rows are read: those possible, at most `READ` of a query."""
+    order = np.lexsort((-log_odds, queries))
+    firsts = np.flatnonzero(np.diff(queries[order], prepend=-1))
+    starts = np.repeat(firsts, np.diff(np.append(firsts, len(order))))
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order)) - starts
+    return np.asarray((calibration(log_odds) >= POSSIBLE) & (rank < READ))
+
+
+def _fit_stage(
+    samples: Samples, names: Sequence[str], directions: Sequence[int], seed: int
+) -> tuple[dict[str, Any], "NDArray[np.float64]"]:
+    """Return a fitted stage, and the log-odds of each row by trees that did not see it.
+
+    The calibration is fitted on those log-odds, and on queries: the best candidate's against
+    whether any candidate answers the query.
     """
     unseen = np.zeros(len(samples.labels))
     folds = folds_of(samples.groups, FOLDS, seed)
     for fold in range(FOLDS):
-        trees = Trees.load(_boost(samples.take(folds != fold), seed))
+        trees = Trees.load(_boost(samples.take(folds != fold), directions, seed))
         unseen[folds == fold] = trees.log_odds(samples.rows[folds == fold])
-    return {
-        "features": list(NAMES),
-        "ensemble": _boost(samples, seed),
+    stage = {
+        "features": list(names),
+        "ensemble": _boost(samples, directions, seed),
         "calibration": calibrate(samples, unseen),
     }
+    return stage, unseen
 
 
 def calibrate(samples: Samples, log_odds: "NDArray[np.float64]") -> dict[str, list[float]]:
@@ -103,7 +165,7 @@ def by_query(
     return best, labels, weights
 
 
-def _boost(samples: Samples, seed: int) -> dict[str, Any]:
+def _boost(samples: Samples, directions: Sequence[int], seed: int) -> dict[str, Any]:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     model = HistGradientBoostingClassifier(
@@ -112,7 +174,7 @@ def _boost(samples: Samples, seed: int) -> dict[str, Any]:
         learning_rate=LEARNING_RATE,
         min_samples_leaf=LEAST_ROWS,
         l2_regularization=RIDGE,
-        monotonic_cst=list(DIRECTIONS),
+        monotonic_cst=list(directions),
         early_stopping=False,
         random_state=seed,
     )

@@ -104,3 +104,20 @@ class Calibration(NamedTuple):
     def __call__(self, log_odds: "NDArray[np.float64]") -> "NDArray[np.float64]":
         """Return the probability of each log-odds."""
         return np.asarray(np.interp(log_odds, self.log_odds, self.probability))
+
+
+class Scorer(NamedTuple):
+    """An ensemble with its calibration and the names of its columns."""
+
+    features: tuple[str, ...]
+    trees: Trees
+    calibration: Calibration
+
+    @classmethod
+    def load(cls, written: Mapping[str, Any]) -> "Scorer":
+        """Read what `scr.detection.fitting` wrote."""
+        return cls(
+            features=tuple(written["features"]),
+            trees=Trees.load(written["ensemble"]),
+            calibration=Calibration.load(written["calibration"]),
+        )

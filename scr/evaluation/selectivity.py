@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from pydantic import ValidationError
 
-from scr.detection import TreeDetector, load_detector
-from scr.detection.features import NAMES, measure
+from scr.detection import Recalibration, TreeDetector, load_detector
+from scr.detection.features import NAMES, measure, subject_of
 from scr.detection.fitting import Samples, fit, folds_of
+from scr.detection.reader import Reader, load_reader
 from scr.errors import InvalidInput
 from scr.facts import NAME_LIMIT, Fact, Revision, explain, make_fact, normalize
 from scr.records import Candidate, Decision, Detector, Embedder, Query, Turn
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 CHUNK = 512  # queries whose texts are embedded together
 LIMIT = 16  # facts from the key index for each query
 LEARNED = 6  # candidates of a query that are learned from: the others are plainly wrong
+CALIBRATION_FOLDS = 5
 BINS = 15  # of the calibration error
 SMALLEST_CATEGORY = 50  # queries from which a category counts for the worst one
 GROUNDED = 0.95  # similarity from which a query without an answer belongs to the named subject
@@ -78,6 +80,14 @@ class Scores(NamedTuple):
     """Rate of each category."""
 
 
+class Run(NamedTuple):
+    """Figures of one run."""
+
+    scores: Scores
+    corrected: Scores | None
+    """With the labels that the errata correct; `None` without errata."""
+
+
 def run_selectivity(
     facts: Path,
     queries: Path,
@@ -86,8 +96,10 @@ def run_selectivity(
     folds: int | None = None,
     embedder: str = "offline",
     threshold: float | None = None,
+    reader: bool = True,
+    errata: Path | None = None,
     progress: Progress | None = None,
-) -> Scores:
+) -> Run:
     """Decide every query and write a line of predictions for each.
 
     Args:
@@ -100,6 +112,9 @@ def run_selectivity(
             `None`: the shipped detector decides them all.
         embedder: name of the embedding model.
         threshold: probability from which a fact applies; `None`: the detector's own.
+        reader: whether what the features leave possible is read by the cross-encoder.
+        errata: JSON lines that correct labels of the queries: `line` (the first is 1), either
+            `gold` or `"drop": true`, and the `reason`.
         progress: called now and then while queries are read.
 
     Raises:
@@ -107,13 +122,21 @@ def run_selectivity(
         ModelUnavailable: the embedding model cannot be loaded.
     """
     known, cases = read_facts(facts), read_cases(queries)
+    mended = read_errata(errata, len(cases)) if errata else {}
     found = find_candidates(known, cases, load_embedder(embedder), progress=progress)
     decisions = (
-        _cross_validated(cases, found, folds, threshold)
+        cross_validated(
+            cases,
+            found,
+            folds,
+            RememberingReader(load_reader()),
+            threshold,
+            use_reader=reader,
+        )
         if folds
         else [
             detector(case.query, candidates)
-            for detector in (load_detector(threshold),)
+            for detector in (load_detector(threshold, reader=reader),)
             for case, candidates in zip(cases, found, strict=True)
         ]
     )
@@ -121,7 +144,62 @@ def run_selectivity(
         {"fired": [match.fact.id for match in d.matches], "p": d.probability} for d in decisions
     )
     out.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
-    return score(cases, decisions)
+    return Run(score(cases, decisions), _corrected(cases, decisions, mended) if errata else None)
+
+
+class Calibrated(NamedTuple):
+    """What a calibration found, cross-validated over the queries."""
+
+    recalibration: Recalibration
+    before: Scores
+    """With the shipped probabilities."""
+
+    after: Scores
+    """With probabilities fitted on the other folds' queries."""
+
+
+def calibrate(
+    facts: Path,
+    queries: Path,
+    *,
+    embedder: str = "offline",
+    reader: bool = True,
+    progress: Progress | None = None,
+) -> Calibrated:
+    """Fit the detector's probabilities to a team's own facts and queries.
+
+    Args:
+        facts: as for `run_selectivity`.
+        queries: likewise; some that a fact answers, and some that none does.
+        embedder: name of the embedding model.
+        reader: whether the detector reads.
+        progress: called now and then while queries are read.
+
+    Raises:
+        InvalidInput: a file cannot be read, or there are too few queries of a kind.
+        ModelUnavailable: the embedding model cannot be loaded.
+    """
+    known, cases = read_facts(facts), read_cases(queries)
+    model = load_embedder(embedder)
+    found = find_candidates(known, cases, model, progress=progress)
+    shipped = load_detector(reader=reader)
+    before = [shipped(case.query, c) for case, c in zip(cases, found, strict=True)]
+    probabilities = [decision.probability for decision in before]
+    answered = [bool(case.gold) for case in cases]
+    fitted = Recalibration.fit(probabilities, answered, model.fingerprint)
+    fold = np.arange(len(cases)) % CALIBRATION_FOLDS
+    after: dict[int, Decision] = {}
+    for held in range(CALIBRATION_FOLDS):
+        kept = [at for at in range(len(cases)) if fold[at] != held]
+        map_ = Recalibration.fit(
+            [probabilities[at] for at in kept], [answered[at] for at in kept], model.fingerprint
+        )
+        detector = load_detector(reader=reader, recalibration=map_)
+        for at in np.flatnonzero(fold == held).tolist():
+            after[at] = detector(cases[at].query, found[at])
+    return Calibrated(
+        fitted, score(cases, before), score(cases, [after[at] for at in range(len(cases))])
+    )
 
 
 def read_facts(path: Path) -> list[Fact]:
@@ -170,6 +248,19 @@ def read_cases(path: Path) -> list[Case]:
     return cases
 
 
+def read_errata(path: Path, queries: int) -> dict[int, frozenset[str] | None]:
+    """Return by the number of a query, from 0, its right gold, or `None` where it is left out."""
+    mended: dict[int, frozenset[str] | None] = {}
+    for number, line in _lines(path):
+        place, reason = line.get("line"), line.get("reason")
+        if not isinstance(place, int) or not 1 <= place <= queries or not reason:
+            raise InvalidInput(f"{path}, line {number}: needs a `line` of the queries and a reason")
+        if ("gold" in line) == bool(line.get("drop")) or place - 1 in mended:
+            raise InvalidInput(f"{path}, line {number}: give either `gold` or `drop`, once a query")
+        mended[place - 1] = None if line.get("drop") else frozenset(line["gold"])
+    return mended
+
+
 def find_candidates(
     facts: Sequence[Fact],
     cases: Sequence[Case],
@@ -192,19 +283,27 @@ def find_candidates(
 def sample(cases: Sequence[Case], found: Sequence[Sequence[Candidate]]) -> Samples:
     """Return the likeliest candidates as training rows, grouped by what their query is about."""
     rows, labels, queries, groups = [], [], [], []
+    subjects: list[int] = []
+    pairs: list[tuple[str, str]] = []
     numbers: dict[str, int] = defaultdict(count().__next__)
+    named: dict[str, int] = defaultdict(count().__next__)
     for number, (case, candidates) in enumerate(zip(cases, found, strict=True)):
         if candidates:
+            learned = candidates[:LEARNED]
             rows.append(measure(case.query, candidates)[:LEARNED])
-            labels += [int(c.fact.id in case.gold) for c in candidates[:LEARNED]]
-            queries += [number] * len(rows[-1])
-            groups += [numbers[_about(case, candidates)]] * len(rows[-1])
+            labels += [int(c.fact.id in case.gold) for c in learned]
+            queries += [number] * len(learned)
+            groups += [numbers[_about(case, candidates)]] * len(learned)
+            subjects += [named[subject_of(c)] for c in learned]
+            pairs += [(c.asked, c.told) for c in learned]
     return Samples(
         rows=np.concatenate(rows) if rows else np.zeros((0, len(NAMES))),
         labels=np.array(labels, dtype=np.int64),
         queries=np.array(queries, dtype=np.int64),
         groups=np.array(groups, dtype=np.int64),
         weights=np.ones(len(labels)),
+        subjects=np.array(subjects, dtype=np.int64),
+        pairs=np.array(pairs, dtype=object).reshape(-1, 2),
     )
 
 
@@ -231,34 +330,92 @@ def score(cases: Sequence[Case], decisions: Sequence[Decision]) -> Scores:
         abstain=mean.get("abstain", float("nan")),
         worst=categories.get(worst, float("nan")),
         worst_category=worst,
-        auroc=_auroc(probabilities, labels),
+        auroc=auroc(probabilities, labels),
         ece=_calibration_error(probabilities, labels),
         extra=extra / max(1, int(labels.sum())),
         categories=categories,
     )
 
 
-def _cross_validated(
+def _corrected(
+    cases: Sequence[Case],
+    decisions: Sequence[Decision],
+    mended: Mapping[int, frozenset[str] | None],
+) -> Scores:
+    kept: list[tuple[Case, Decision]] = []
+    for number, (case, decision) in enumerate(zip(cases, decisions, strict=True)):
+        gold = mended.get(number, case.gold)
+        if gold is not None:
+            kept.append((case._replace(gold=gold), decision))
+    return score([case for case, _ in kept], [decision for _, decision in kept])
+
+
+def cross_validated(
     cases: Sequence[Case],
     found: Sequence[Sequence[Candidate]],
     folds: int,
-    threshold: float | None,
+    reader: Reader,
+    threshold: float | None = None,
+    *,
+    use_reader: bool = True,
+    beside: Samples | None = None,
 ) -> list[Decision]:
+    """Return the decision on each query by a detector fitted on the other folds.
+
+    Args:
+        cases: the queries.
+        found: the candidates of each.
+        folds: number of folds, by fact.
+        reader: reads; it is asked for the same pairs in several folds.
+        threshold: probability from which a fact applies; `None`: one half.
+        use_reader: whether the detectors read.
+        beside: rows of other queries that every fold is fitted on too.
+    """
     samples = sample(cases, found)
     fold_of_row = folds_of(samples.groups, folds, seed=0)
     fold_of_query = np.zeros(len(cases), dtype=np.int64)  # without candidates any fold will do
     fold_of_query[samples.queries] = fold_of_row
-    detectors: list[Detector] = [
-        TreeDetector(
-            {**fit(samples.take(fold_of_row != fold)), "threshold": 0.5, "version": f"fold-{fold}"},
-            threshold=threshold,
-        )
-        for fold in range(folds)
-    ]
+    detectors: list[Detector] = []
+    for fold in range(folds):
+        learned = samples.take(fold_of_row != fold)
+        fitted = fit(joined([learned, beside]) if beside else learned, reader)
+        weights = {**fitted, "threshold": 0.5, "version": f"fold-{fold}"}
+        reads = reader if use_reader else None
+        detectors.append(TreeDetector(weights, reader=reads, threshold=threshold))
     return [
         detectors[fold](case.query, candidates)
         for fold, case, candidates in zip(fold_of_query.tolist(), cases, found, strict=True)
     ]
+
+
+class RememberingReader:
+    """A reader that reads each pair once."""
+
+    def __init__(self, reader: Reader) -> None:
+        """Remember what `reader` returns."""
+        self._reader = reader
+        self._known: dict[tuple[str, str], float] = {}
+
+    def __call__(self, pairs: Sequence[tuple[str, str]]) -> "NDArray[np.float64]":
+        """Return `(n,)` log-odds."""
+        fresh = list(dict.fromkeys(pair for pair in pairs if pair not in self._known))
+        self._known.update(zip(fresh, self._reader(fresh).tolist(), strict=True))
+        return np.array([self._known[pair] for pair in pairs])
+
+
+def joined(parts: Sequence[Samples]) -> Samples:
+    """Return samples as one; queries, groups and subjects of different parts are kept apart."""
+    moved: list[Samples] = []
+    for part in parts:
+        columns = part._asdict()
+        for name in ("queries", "groups", "subjects"):
+            columns[name] = columns[name] + (
+                max(int(getattr(other, name).max(initial=-1)) for other in moved) + 1
+                if moved
+                else 0
+            )
+        moved.append(Samples(**columns))
+    return Samples._make(np.concatenate(columns) for columns in zip(*moved, strict=True))
 
 
 def _about(case: Case, candidates: Sequence[Candidate]) -> str:
@@ -302,7 +459,7 @@ def _lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
             yield number, parsed
 
 
-def _auroc(scores: "NDArray[np.float64]", labels: "NDArray[np.bool_]") -> float:
+def auroc(scores: "NDArray[np.float64]", labels: "NDArray[np.bool_]") -> float:
     """Area under the ROC curve by mean ranks (Mann-Whitney)."""
     positives, negatives = int(labels.sum()), int((~labels).sum())
     if not positives or not negatives:

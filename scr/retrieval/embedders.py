@@ -43,7 +43,7 @@ def load_embedder(name: str) -> Embedder:
         ModelUnavailable: the model is missing, or is not the one it should be.
     """
     if name == OFFLINE:
-        return SentenceEmbedder(name, _offline_folder())
+        return SentenceEmbedder(name, offline_folder())
     folder = Path(name).expanduser()
     return SentenceEmbedder(name, folder if folder.is_dir() else _hub_folder(name))
 
@@ -56,6 +56,8 @@ class SentenceEmbedder:
         self.name = name
         self.fingerprint = _fingerprint(folder)
         """SHA-256 (hex) over the names and bytes of the model's weights and configuration."""
+        self.languages = _languages(folder)
+        """As the model's card says."""
         self._model = _load(name, folder)
         self._dimension: int = self._model.get_embedding_dimension() or 0
 
@@ -80,6 +82,8 @@ class HashEmbedder:
     def __init__(self, dimension: int = 256) -> None:
         """Make vectors of `dimension` numbers."""
         self.dimension = dimension
+        self.languages: frozenset[str] = frozenset()
+        """It knows none, and takes all alike."""
         self.fingerprint = f"hash-{dimension}-1"
         """Names the method and its dimension."""
 
@@ -111,7 +115,12 @@ def _readable(text: str) -> str:
     return _LONE_SURROGATE.sub("\ufffd", text[:CHARACTERS])
 
 
-def _offline_folder() -> Path:
+def offline_folder() -> Path:
+    """Return the folder of the `offline` embedding model.
+
+    Raises:
+        ModelUnavailable: it is not installed, or is not the one it should be.
+    """
     spec = find_spec(OFFLINE_PACKAGE)  # finds the package without importing it
     if spec is None or spec.origin is None:
         raise ModelUnavailable(OFFLINE, f"the offline extra is not installed; {OFFLINE_INSTALL}")
@@ -166,6 +175,19 @@ def _quiet() -> Iterator[None]:
     finally:
         if shown:
             logging.enable_progress_bar()
+
+
+def _languages(folder: Path) -> frozenset[str]:
+    """Return the languages that the model's card names; none where it has no card or names none."""
+    from huggingface_hub import ModelCard
+
+    path = folder / "README.md"
+    try:
+        named = ModelCard.load(path).data.language if path.is_file() else None
+    except (ValueError, OSError):  # what a card that is not well-formed raises
+        return frozenset()
+    codes = [named] if isinstance(named, str) else named or ()
+    return frozenset(str(code) for code in codes if str(code) != "multilingual")
 
 
 def _fingerprint(folder: Path) -> str:

@@ -1,8 +1,8 @@
 """Follow-up questions: what do "it", "that person" or "And the capital?" refer to?
 
-One deterministic rule: a query that names no subject but points back is read with the subjects
-that the most recent turn to name any of them named. A turn of the user's that names something
-else ends the search, since the conversation has moved on.
+One deterministic rule: a query that names no subject, and either points back or holds no name at
+all, is read with the subjects that the most recent turn to name any of them named. A turn of the
+user's that names something else ends the search, since the conversation has moved on.
 """
 
 import re
@@ -33,7 +33,7 @@ _POINTER = re.compile(
     re.IGNORECASE,
 )
 _ELLIPSIS = re.compile(r"^\s*(and|or|but|what about|how about|so)\b", re.IGNORECASE)
-_SHORT = 5  # words of a question that may lack its subject
+_LONGEST = 40  # words of a question without any name that is taken to go on with the subject
 
 
 class Carried(NamedTuple):
@@ -85,9 +85,10 @@ def _points_back(text: str, namings: Sequence[Naming]) -> bool:
         return False
     if _POINTER.search(text) or _POSSESSIVE.search(text):
         return True
+    if holds_name(text):
+        return False
     words = words_of(text[:OPENING])
-    short = _ELLIPSIS.search(text) or len(words) <= _SHORT
-    return bool(short) and bool(words) and not holds_name(text)
+    return 0 < len(words) <= _LONGEST or bool(_ELLIPSIS.search(text))
 
 
 def _carried(text: str, naming: Naming, turn: int) -> Carried:

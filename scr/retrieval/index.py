@@ -121,7 +121,8 @@ class KeyIndex:
             rows.append(len(self.keys))
             self.keys.append(key)
             self._row_version.append(version)
-            plain, masked = (self.texts.setdefault(t, len(self.texts)) for t in key)
+            texts = (key.plain, key.masked)
+            plain, masked = (self.texts.setdefault(text, len(self.texts)) for text in texts)
             self._row_vectors.append((plain, masked))
         self.rows.append(rows)
         self._table = self._row_table = None

@@ -25,6 +25,9 @@ class Key(NamedTuple):
     masked: str
     """The same with the subject's names replaced by a placeholder."""
 
+    asks: bool
+    """Whether it is a question of the fact; otherwise a passage of its statement."""
+
 
 def names_of(fact: Fact) -> tuple[str, ...]:
     """Return the names of a fact's subject; where it has none, the names its questions hold."""
@@ -37,8 +40,10 @@ def names_of(fact: Fact) -> tuple[str, ...]:
 def keys_of(fact: Fact) -> list[Key]:
     """Return the keys of a fact: its questions, then its statement in passages."""
     names = names_of(fact)
-    texts = dict.fromkeys([*fact.questions[:QUESTIONS], *passages_of(fact.statement)])
-    return [Key(text, mask_names(text, names)) for text in texts]
+    questions = dict.fromkeys(fact.questions[:QUESTIONS])
+    passages = dict.fromkeys(passages_of(fact.statement))
+    texts = {**dict.fromkeys(passages, False), **dict.fromkeys(questions, True)}
+    return [Key(text, mask_names(text, names), texts[text]) for text in {**questions, **passages}]
 
 
 def passages_of(text: str) -> list[str]:

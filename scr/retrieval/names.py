@@ -109,6 +109,29 @@ def sentence_around(text: str, start: int, end: int) -> tuple[int, int]:
     return first, last
 
 
+def passage_around(text: str, start: int, end: int, longest: int) -> tuple[int, int]:
+    """Return where the sentence that holds `text[start:end]` and those next to it start and end.
+
+    Whole sentences are added, the one after before the one before, while the passage has at most
+    `longest` characters; a sentence that is longer is cut around the span.
+    """
+    first, last = sentence_around(text, start, end)
+    if last - first > longest:
+        spare = max(longest - (end - start), 0)
+        first, last = max(first, start - spare // 2), min(last, end + spare // 2)
+        return first, last
+    while first > 0 or last < len(text):
+        after = sentence_around(text, last, last + 1)[1] if last < len(text) else last
+        before = sentence_around(text, first - 1, first)[0] if first > 0 else first
+        if after > last and after - first <= longest:
+            last = after
+        elif before < first and last - before <= longest:
+            first = before
+        else:
+            break
+    return first, last
+
+
 def sentences_of(text: str) -> list[str]:
     """Return the sentences of a text, without blank ones."""
     cuts = [0, *(match.end() for match in _SENTENCE_END.finditer(text)), len(text)]

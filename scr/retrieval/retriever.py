@@ -4,17 +4,18 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from scr.facts import Revision
 from scr.records import Candidate, Embedder, Mention, Query
-from scr.retrieval.followup import Carried, carry_over
+from scr.retrieval.followup import SURE_NAMING, Carried, carry_over
+from scr.retrieval.hops import Chain, chains_from
 from scr.retrieval.index import KeyIndex
-from scr.retrieval.keys import names_of
+from scr.retrieval.keys import Key, names_of
 from scr.retrieval.mentions import MentionIndex, Naming
-from scr.retrieval.names import mask_names, sentence_around, sentences_of
+from scr.retrieval.names import mask_names, passage_around, sentence_around, sentences_of
 from scr.retrieval.relations import RelationSpace
 from scr.retrieval.snapshot import read_snapshot, write_snapshot
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 SPANS = 6  # places of a query that are masked, each by itself
 SENTENCES = 6  # of a message, its last ones, that are searched by themselves
+PASSAGE = 300  # characters of a message around a mention, in whole sentences, that are read closely
 WINDOW = 1_000  # characters of a message before and after a mention that are read with it
 SCORED = 256  # facts about the mentioned subjects that are compared in full
 
@@ -34,6 +36,14 @@ class Reading(NamedTuple):
     masked: str
     sentence: str
     masked_sentence: str
+
+    masked_passage: str
+    """The sentence and those next to it, masked: what is read closely."""
+
+    @property
+    def embedded(self) -> tuple[str, ...]:
+        """What is compared by its vectors."""
+        return self.query, self.masked, self.sentence, self.masked_sentence
 
 
 class Plan(NamedTuple):
@@ -52,7 +62,21 @@ class Plan(NamedTuple):
     @property
     def texts(self) -> set[str]:
         """Everything to embed."""
-        return {*self.dense, *(text for _, _, reading in self.namings for text in reading)}
+        return {*self.dense, *(text for _, _, r in self.namings for text in r.embedded)}
+
+
+class Way(NamedTuple):
+    """A chain of facts that leads from a subject that a query names."""
+
+    plan: Plan
+    chain: Chain
+    keys: list[Key]
+    """Of the last fact, as they read from that subject."""
+
+    best: tuple[Naming | None, int | None, Reading]
+    """The naming of that subject."""
+
+    coverage: float
 
 
 class Retriever:
@@ -110,9 +134,21 @@ class Retriever:
     def many(self, queries: Sequence[Query], *, limit: int = 16) -> list[list[Candidate]]:
         """Return what each query would find by itself; all their texts are embedded at once."""
         plans = [self._plan(query) for query in queries]
-        texts = sorted({text for plan in plans if plan.mask.any() for text in plan.texts})
-        vectors = dict(zip(texts, self.embedder(texts), strict=True)) if texts else {}
-        return [self._candidates(plan, vectors, limit) if vectors else [] for plan in plans]
+        vectors = self._embed({text for plan in plans if plan.mask.any() for text in plan.texts})
+        found = [self._candidates(plan, vectors, limit) if vectors else [] for plan in plans]
+        seen = [
+            self._reached(plan, candidates) for plan, candidates in zip(plans, found, strict=True)
+        ]
+        texts = {t for ways in seen for way in ways for key in way.keys for t in key[:2]}
+        further = self._embed(texts)
+        for candidates, ways in zip(found, seen, strict=True):
+            candidates += [self._over(way, vectors, further) for way in ways]
+            candidates.sort(key=_promise, reverse=True)
+        return found
+
+    def _embed(self, texts: set[str]) -> dict[str, "NDArray[np.float32]"]:
+        ordered = sorted(texts)
+        return dict(zip(ordered, self.embedder(ordered), strict=True)) if ordered else {}
 
     def clear(self) -> None:
         """Forget everything that was followed."""
@@ -175,11 +211,7 @@ class Retriever:
     ) -> list[Candidate]:
         if not plan.mask.any():
             return []
-        grounded: dict[int, list[int]] = defaultdict(list)  # version -> its namings
-        for number, (naming, _, _) in enumerate(plan.namings):
-            for version in self._versions[naming.name]:
-                if plan.mask[version] and (version in grounded or len(grounded) < SCORED):
-                    grounded[version].append(number)
+        grounded = self._grounded(plan)
         searched = np.stack([vectors[text] for text in plan.dense])
         dense = self._index.search(searched, limit, plan.mask)[:limit]
         about = [self._measure(plan, vectors, v, numbers) for v, numbers in grounded.items()]
@@ -192,6 +224,50 @@ class Retriever:
                 kept.append(candidate)
         return sorted(kept, key=_promise, reverse=True)
 
+    def _grounded(self, plan: Plan) -> dict[int, list[int]]:
+        """Return the versions about the subjects that are named, with their namings' numbers."""
+        grounded: dict[int, list[int]] = defaultdict(list)
+        for number, (naming, _, _) in enumerate(plan.namings):
+            for version in self._versions[naming.name]:
+                if plan.mask[version] and (version in grounded or len(grounded) < SCORED):
+                    grounded[version].append(number)
+        return grounded
+
+    def _reached(self, plan: Plan, candidates: Sequence[Candidate]) -> list[Way]:
+        """Return the facts that the subjects named in the query lead to over other facts."""
+        grounded = self._grounded(plan)
+        place = {candidate.fact.id: at for at, candidate in enumerate(candidates)}
+        starts = [v for v in grounded if self._index.facts[v].id in place]
+        starts.sort(key=lambda version: place[self._index.facts[version].id])
+
+        def followers(target: str) -> list[int]:
+            return [v for v in self._versions.get(target, ()) if plan.mask[v]]
+
+        ways = []
+        for chain in chains_from(starts, self._index.facts, followers):
+            first, last = chain.versions[0], chain.versions[-1]
+            best = self._best(plan, first, grounded[first])
+            naming = best[0]
+            if naming is not None and naming.similarity >= SURE_NAMING:
+                keys = [self._index.keys[row] for row in self._index.rows[last]]
+                seen = [chain.see(key, naming.name) for key in keys]
+                coverage = self._coverage(plan, first, grounded[first])
+                ways.append(Way(plan, chain, seen, best, coverage))
+        return ways
+
+    def _over(
+        self,
+        way: Way,
+        vectors: dict[str, "NDArray[np.float32]"],
+        further: dict[str, "NDArray[np.float32]"],
+    ) -> Candidate:
+        """Return the last fact of a chain as a candidate, seen from the subject of the first."""
+        *via, fact = (self._index.facts[version] for version in way.chain.versions)
+        plain = np.stack([further[key.plain] for key in way.keys])
+        masked = np.stack([further[key.masked] for key in way.keys])
+        measured = self._compare(way.plan, vectors, way.best, way.keys, plain, masked)
+        return Candidate(fact=fact, via=tuple(via), coverage=way.coverage, **measured)
+
     def _measure(
         self,
         plan: Plan,
@@ -200,9 +276,24 @@ class Retriever:
         numbers: Sequence[int],
     ) -> Candidate:
         """Return a version as a candidate, with what is measured on it."""
-        naming, turn, reading = self._best(plan, version, numbers)
+        best = self._best(plan, version, numbers)
         plain, masked = self._index.key_vectors(version)
         keys = [self._index.keys[row] for row in self._index.rows[version]]
+        measured = self._compare(plan, vectors, best, keys, plain, masked)
+        coverage = self._coverage(plan, version, numbers)
+        return Candidate(fact=self._index.facts[version], coverage=coverage, **measured)
+
+    def _compare(
+        self,
+        plan: Plan,
+        vectors: dict[str, "NDArray[np.float32]"],
+        best: tuple[Naming | None, int | None, Reading],
+        keys: Sequence[Key],
+        plain: "NDArray[np.float32]",
+        masked: "NDArray[np.float32]",
+    ) -> dict[str, Any]:
+        """Return what a candidate holds beside its fact, from the vectors of its keys."""
+        naming, turn, reading = best
         cosines = plain @ vectors[reading.query]
         sentence_masked = masked @ vectors[reading.masked_sentence]
         related = sentence_masked
@@ -220,28 +311,28 @@ class Retriever:
                 similarity=round(naming.similarity, 4),
                 turn=turn,
             )
-        return Candidate(
-            fact=self._index.facts[version],
-            key=keys[int(cosines.argmax())].plain,
-            masked_key=keys[int(sentence_masked.argmax())].masked,
-            cosine=float(cosines.max()),
-            masked_cosine=float((masked @ vectors[reading.masked]).max()),
-            sentence_cosine=float((plain @ vectors[reading.sentence]).max()),
-            sentence_masked_cosine=float(sentence_masked.max()),
-            mention=mention,
-            relation_similarity=float(related.max()),
-            sentence=reading.sentence,
-            masked_sentence=reading.masked_sentence,
-            coverage=self._coverage(plan, version, numbers),
-            specificity=naming.specificity if naming else 0.0,
-        )
+        return {
+            "key": keys[int(cosines.argmax())].plain,
+            "masked_key": keys[int(sentence_masked.argmax())].masked,
+            "cosine": float(cosines.max()),
+            "masked_cosine": float((masked @ vectors[reading.masked]).max()),
+            "sentence_cosine": float((plain @ vectors[reading.sentence]).max()),
+            "sentence_masked_cosine": float(sentence_masked.max()),
+            "mention": mention,
+            "relation_similarity": float(related.max()),
+            "sentence": reading.sentence,
+            "masked_sentence": reading.masked_sentence,
+            "asked": reading.masked_passage,
+            "told": _told(keys, sentence_masked),
+            "specificity": naming.specificity if naming else 0.0,
+        }
 
     def _best(
         self, plan: Plan, version: int, numbers: Sequence[int]
     ) -> tuple[Naming | None, int | None, Reading]:
         if not numbers:
             text = plan.query.text[: 2 * WINDOW]
-            return None, None, Reading(text, text, text, text)
+            return None, None, Reading(text, text, text, text, _question_of(text))
         best = max(numbers, key=lambda n: (_strength(plan.namings[n][0]), -n))
         return plan.namings[best]
 
@@ -269,6 +360,12 @@ def _noting(revisions: Iterable[Revision], last: deque[Revision]) -> Iterator[Re
         yield revision
 
 
+def _told(keys: Sequence[Key], nearness: "NDArray[np.float32]") -> str:
+    """Return what a fact says: its nearest question and its nearest passage, masked."""
+    kinds = ([at for at, key in enumerate(keys) if key.asks is asks] for asks in (True, False))
+    return " ".join(keys[max(kind, key=nearness.__getitem__)].masked for kind in kinds if kind)
+
+
 def _strength(naming: Naming) -> float:
     return naming.similarity * naming.coverage * min(naming.specificity, 10.0)
 
@@ -285,8 +382,20 @@ def _read(text: str, naming: Naming) -> Reading:
     first, last = sentence_around(text, naming.start, naming.end)
     sentence = text[max(first, naming.start - WINDOW) : min(last, naming.end + WINDOW)].strip()
     words = (text[naming.start : naming.end],)
-    return Reading(around, mask_names(around, words), sentence, mask_names(sentence, words))
+    first, last = passage_around(text, naming.start, naming.end, PASSAGE)
+    passage = text[first:last].strip()
+    masked = (mask_names(part, words) for part in (around, sentence, passage))
+    masked_around, masked_sentence, masked_passage = masked
+    return Reading(around, masked_around, sentence, masked_sentence, masked_passage)
 
 
 def _read_carried(carried: Carried) -> Reading:
-    return Reading(carried.rewritten, carried.masked, carried.rewritten, carried.masked)
+    rewritten, masked = carried.rewritten, carried.masked
+    return Reading(rewritten, masked, rewritten, masked, masked[:PASSAGE])
+
+
+def _question_of(text: str) -> str:
+    """Return the passage around the last question of a text, or its opening if it asks none."""
+    asks = max(text.rfind("?"), 0)
+    first, last = passage_around(text, asks, asks + 1, PASSAGE)
+    return text[first:last].strip()

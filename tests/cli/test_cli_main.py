@@ -32,7 +32,16 @@ NAMES = "add approve ask demo doctor export history import init list propose ret
 
 def test_every_promised_command_is_there():
     words = {path[1] for path in COMMANDS}
-    assert words == {*NAMES.split(), "search", "show", "supersede", "why", "lab", "eval"}
+    assert words == {
+        *NAMES.split(),
+        "search",
+        "show",
+        "supersede",
+        "why",
+        "lab",
+        "eval",
+        "detector",
+    }
     assert {path[2] for path in COMMANDS if path[1] == "lab"} == {
         "train",
         "evaluate",

@@ -199,3 +199,17 @@ def test_any_statement_leaves_the_rest_of_the_messages_as_they_were(texts, syste
 def test_the_estimate_counts_every_third_byte(text):
     size = len(text.encode("utf-8", "surrogatepass"))
     assert 3 * (estimate_tokens(text) - 1) < size <= 3 * estimate_tokens(text)
+
+
+def test_the_facts_that_lead_to_one_come_with_it_or_not_at_all():
+    bridge = Fact(id="bridge", statement="The spouse of Ann is Bo.")
+    far = match("far", "The employer of Bo is Corsal.").model_copy(update={"via": (bridge,)})
+    _, context = compose([USER], far)
+    assert context.fact_ids == ("bridge", "far")
+    assert parse_facts(context.text) == [
+        "The spouse of Ann is Bo.",
+        "The employer of Bo is Corsal.",
+    ]
+    alone = estimate_tokens(render_facts([far.fact.statement]))
+    _, tight = compose([USER], far, budget=alone)
+    assert (tight.fact_ids, tight.dropped) == ((), ("far",))

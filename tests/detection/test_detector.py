@@ -2,13 +2,15 @@ import random
 import string
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scr.detection import TreeDetector, features, load_detector
 from scr.detection.detector import shipped_weights
-from scr.detection.features import NAMES, measure
+from scr.detection.features import NAMES, READ_NAMES, measure, with_readings
+from scr.detection.reader import OverlapReader
 from scr.errors import InvalidInput
 from scr.facts import Revision, make_fact
 from scr.records import Query, Turn
@@ -148,7 +150,7 @@ def test_the_evidence_says_why(hashed):
     assert match.evidence.mention.text == "Company X"
     assert match.evidence.key == "What is the chief executive officer of Company X?"
     shares = list(match.evidence.contributions.items())
-    assert {name for name, _ in shares} <= set(NAMES)
+    assert {name for name, _ in shares} <= set(READ_NAMES)
     assert [abs(share) for _, share in shares] == sorted(
         (abs(share) for _, share in shares), reverse=True
     )
@@ -208,7 +210,46 @@ def test_every_feature_is_a_finite_number(hashed_texts):
 def test_weights_of_other_features_are_refused():
     weights = shipped_weights()
     with pytest.raises(InvalidInput, match="train_detector"):
-        TreeDetector({**weights, "features": ["something else"]})
+        TreeDetector({**weights, "features": weights["reading"]})
+    with pytest.raises(InvalidInput, match="train_detector"):
+        TreeDetector({**weights, "reading": weights["features"]}, reader=OverlapReader())
+
+
+def test_without_a_reader_the_features_alone_decide(hashed):
+    alone = decide(hashed, "Who runs Company X?", reader=False, threshold=0.001)
+    assert set(alone.matches[0].evidence.contributions) <= set(NAMES)
+    assert alone.detector != decide(hashed, "Who runs Company X?").detector
+
+
+def test_only_what_is_possible_is_read(hashed):
+    asked = []
+
+    class Noting(OverlapReader):
+        def __call__(self, pairs):
+            asked.extend(pairs)
+            return super().__call__(pairs)
+
+    detector = TreeDetector(shipped_weights(), reader=Noting())
+    detector(Query(text="Who is the chief executive officer of Company X?"), [])
+    assert asked == []
+    query = Query(text="Who is the chief executive officer of Company X?")
+    detector(query, hashed(query))
+    (pair,) = asked
+    assert pair == (
+        "Who is the chief executive officer of it?",
+        "What is the chief executive officer of it? The chief executive officer of it is Dana Lee.",
+    )
+
+
+def test_margins_of_readings_are_over_the_same_query():
+    rows = np.zeros((4, len(NAMES)))
+    queries, subjects = np.array([0, 0, 0, 1]), np.array([0, 0, 1, 0])
+    readings = np.array([3.0, 1.0, -2.0, 100.0])
+    read = with_readings(rows, readings, queries, subjects)
+    assert read.shape == (4, len(READ_NAMES))
+    assert read[:, len(NAMES)].tolist() == [3, 1, -2, 8]
+    assert read[:, len(NAMES) + 1].tolist() == [2, -2, 8, 8]
+    assert read[:, len(NAMES) + 2].tolist() == [5, 3, -5, 8]
 
 
 def test_the_shipped_weights_carry_their_card():

@@ -1,5 +1,6 @@
 import json
 import random
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from scr.evaluation.selectivity import (
     Case,
     find_candidates,
     read_cases,
+    read_errata,
     read_facts,
     run_selectivity,
     score,
@@ -68,9 +70,10 @@ def hashed(monkeypatch):
 def test_a_run_writes_a_prediction_for_each_query(files, folds):
     facts, queries, out = files
     done = []
-    scores = run_selectivity(
+    scores, corrected = run_selectivity(
         facts, queries, out, folds=folds, progress=lambda count, total: done.append((count, total))
     )
+    assert corrected is None
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert len(lines) == 80
     assert done[-1] == (80, 80)
@@ -81,8 +84,52 @@ def test_a_run_writes_a_prediction_for_each_query(files, folds):
 @pytest.mark.usefixtures("hashed")
 def test_cross_validation_learns_what_the_set_asks(files):
     facts, queries, out = files
-    scores = run_selectivity(facts, queries, out, folds=4)
-    assert scores.balanced > 0.9
+    run = run_selectivity(facts, queries, out, folds=4)
+    assert run.scores.balanced > 0.9
+
+
+@pytest.mark.usefixtures("hashed")
+def test_errata_correct_labels_and_leave_queries_out(files, tmp_path):
+    facts, queries, out = files
+    errata = tmp_path / "errata.jsonl"
+    plain = run_selectivity(facts, queries, out).scores
+    lines = [
+        {"line": 1, "gold": [], "reason": "the other way round"},
+        {"line": 2, "gold": ["f0"], "reason": "the other way round"},
+        {"line": 3, "drop": True, "reason": "no question"},
+    ]
+    errata.write_text("\n".join(json.dumps(line) for line in lines))
+    run = run_selectivity(facts, queries, out, errata=errata)
+    assert run.scores == plain
+    assert run.corrected is not None
+    assert run.corrected != plain
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"line": 0, "gold": [], "reason": "x"},
+        {"line": 81, "gold": [], "reason": "x"},
+        {"line": 1, "gold": []},
+        {"line": 1, "reason": "x"},
+        {"line": 1, "gold": [], "drop": True, "reason": "x"},
+    ],
+)
+def test_errata_that_cannot_be_used_are_named(tmp_path, line):
+    path = tmp_path / "errata.jsonl"
+    path.write_text(json.dumps(line))
+    with pytest.raises(InvalidInput, match="line 1"):
+        read_errata(path, 80)
+
+
+def test_our_errata_can_be_read(public_data):
+    queries = read_cases(public_data / "selectivity" / "queries.jsonl")
+    facts = {fact.id for fact in read_facts(public_data / "selectivity" / "facts.jsonl")}
+    ours = Path(__file__).parents[2] / "eval" / "selectivity" / "errata.jsonl"
+    mended = read_errata(ours, len(queries))
+    assert len(mended) > 10
+    for number, gold in mended.items():
+        assert gold is None or (gold <= facts and gold != queries[number].gold)
 
 
 def test_facts_without_a_subject_are_texts(tmp_path):

@@ -44,7 +44,7 @@ def test_paraphrases_lie_nearer_than_other_questions(offline):
 
 
 def test_the_folder_of_a_model_can_be_named(offline):
-    folder = embedders._offline_folder()
+    folder = embedders.offline_folder()
     named = load_embedder(str(folder))
     assert named.fingerprint == offline.fingerprint
     np.testing.assert_allclose(named(["Company X"]), offline(["Company X"]), atol=1e-5)
@@ -82,7 +82,7 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
 @pytest.mark.parametrize("size", [0, 7, 1_000])
 def test_a_damaged_model_is_refused(offline, tmp_path, size):
     folder = tmp_path / "model"
-    shutil.copytree(embedders._offline_folder(), folder)
+    shutil.copytree(embedders.offline_folder(), folder)
     weights = folder / "model.safetensors"
     weights.write_bytes(b"\xff" * size)
     with pytest.raises(ModelUnavailable, match="no sentence-transformers model"):
