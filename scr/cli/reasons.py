@@ -69,7 +69,7 @@ def _print_verdict(applies: bool, probability: float, threshold: float, reason: 
 
 
 def _print_origin(sequence: int, detector: str, embedder: str, valid_at: datetime | None) -> None:
-    asked = f"facts as of {show_instant(valid_at)}, " if valid_at else ""
+    asked = f"valid at {show_instant(valid_at)}, " if valid_at else ""
     line = f"{asked}store change {sequence}, detector {detector}, embedder {embedder[:12]}"
     make_console().print(Text(visible(line), "dim"))
 

@@ -291,7 +291,8 @@ def _grounding(match: Match) -> str:
 
 
 def _subject(match: Match) -> str:
-    return _quoted(match.fact.subject or match.fact.questions[0])
+    first = (*match.via, match.fact)[0]
+    return _quoted(first.subject or first.questions[0])
 
 
 def _quoted(text: str) -> str:

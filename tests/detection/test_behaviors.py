@@ -154,6 +154,7 @@ def test_a_question_over_a_bridge_fires_both_facts(store):
     decision = decide(store, "Where was the chief executive officer of Northwind Instruments born?")
     assert [match.fact.id for match in decision.matches][:1] == ["born"], decision.reason
     assert [fact.id for fact in decision.matches[0].via] == ["ceo"]
+    assert "names “Northwind Instruments”" in decision.reason
 
 
 def test_a_thousand_strings_of_nonsense_fire_nothing(store):
