@@ -193,7 +193,8 @@ class _Run:
         )
         card = {
             "command": command,
-            "base": "all-MiniLM-L6-v2",
+            "base": "all-MiniLM-L6-v2 (Apache-2.0)",
+            "data": "eval/reader, eval/selectivity/relations.yaml, LabWorld's training forms",
             "seed": self.seed,
             "training seconds": round(self.seconds),
             "steps": self.steps,
