@@ -272,3 +272,15 @@ def test_long_texts_are_measured_but_not_kept(hashed_texts):
 def test_a_megabyte_can_be_decided(hashed_texts, text):
     query = Query(text=text * (1_000_000 // len(text)))
     assert load_detector()(query, hashed_texts(query)).reason
+
+
+@pytest.mark.parametrize("reader", [True, False])
+def test_a_lower_rate_of_false_fires_asks_for_a_higher_threshold(reader):
+    thresholds = [
+        load_detector(max_false_fire_rate=rate, reader=reader).threshold
+        for rate in (0.2, 0.05, 0.02, 0.005)
+    ]
+    assert thresholds == sorted(thresholds)
+    assert 0 < thresholds[0] < thresholds[-1] <= 1
+    with pytest.raises(InvalidInput, match="not both"):
+        load_detector(0.5, max_false_fire_rate=0.02)
