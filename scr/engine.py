@@ -182,7 +182,7 @@ class SCR:
         as_of: When | int = None,
         scope: str | None = None,
     ) -> list[Decision]:
-        """Decide on each query as `decide` would, many times faster than one by one.
+        """Decide on each query as `decide` would; texts are embedded and read together.
 
         Args:
             queries: the users' words, each by itself.
