@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CONFIRMED = 0.5  # probability from which a confirmer's answer counts as yes
 CHUNK = 256  # queries of `decide_many` whose texts are embedded and read together
 SNAPSHOT_AFTER = 1_000  # revisions: catching up on so many is worth a snapshot at once
 _KEPT = ("kind", "subject", "aliases", "relation", "questions", "scope", "tags", "rank")
@@ -172,7 +171,7 @@ class SCR:
             InvalidInput: a time or scope cannot be used. No text of a query ever raises.
         """
         turns = tuple(turn for said in history for turn in _turns(said))
-        return self._decide(self._query(query, turns, valid_at, as_of, scope), {})
+        return self._decide_all([self._query(query, turns, valid_at, as_of, scope)], {})[0]
 
     def decide_many(
         self,
@@ -194,21 +193,8 @@ class SCR:
             InvalidInput: a time or scope cannot be used. No text of a query ever raises.
         """
         read = [self._query(text, (), valid_at, as_of, scope) for text in queries]
-        decisions: list[Decision] = []
-        for at in range(0, len(read), CHUNK):
-            chunk = read[at : at + CHUNK]
-            found, sequence, fingerprint = self._retrieve_many(chunk)
-            detector = self._loaded_detector()
-            decided = (
-                detector.many(chunk, found)
-                if isinstance(detector, BatchDetector)
-                else [detector(*asked) for asked in zip(chunk, found, strict=True)]
-            )
-            for query, candidates, decision in zip(chunk, found, decided, strict=True):
-                told = {"sequence": sequence, "embedder": fingerprint, "valid_at": query.valid_at}
-                understood = self._understood(query, candidates, decision)
-                decisions.append(understood.model_copy(update=told))
-        return decisions
+        chunks = (read[at : at + CHUNK] for at in range(0, len(read), CHUNK))
+        return [decision for chunk in chunks for decision in self._decide_all(chunk, {})]
 
     def augment(
         self,
@@ -254,7 +240,7 @@ class SCR:
             return messages, None
         timings: dict[str, float] = {}
         query = self._query(*asked, valid_at, as_of, scope)
-        decision = self._decide(query, timings, confirmer)
+        (decision,) = self._decide_all([query], timings, confirmer)
         composer: Composer = SystemMessageComposer(count_tokens)
         start = time.perf_counter()
         room = self.settings.budget if budget is None else min(budget, self.settings.budget)
@@ -299,24 +285,43 @@ class SCR:
             scope=scope or self.settings.scope,
         )
 
-    def _decide(
-        self, query: Query, timings: dict[str, float], confirmer: Confirmer | None = None
-    ) -> Decision:
+    def _decide_all(
+        self,
+        queries: Sequence[Query],
+        timings: dict[str, float],
+        confirmer: Confirmer | None = None,
+    ) -> list[Decision]:
+        """Decide on queries that ask for one store time; `timings` gets milliseconds a step."""
         start = time.perf_counter()
-        candidates, sequence, fingerprint = self._retrieve(query)
-        found = time.perf_counter()
-        decision = self._loaded_detector()(query, candidates)
-        decision = self._understood(query, candidates, decision)
-        decided = time.perf_counter()
-        timings["retrieval"] = (found - start) * 1e3
-        timings["detection"] = (decided - found) * 1e3
-        if decision.applies and (confirmer := confirmer or self._loaded_confirmer()) is not None:
-            decision = _confirmed(query, decision, confirmer)
-            timings["confirmation"] = (time.perf_counter() - decided) * 1e3
-        told = {"sequence": sequence, "embedder": fingerprint, "valid_at": query.valid_at}
-        return decision.model_copy(update=told)
+        found, sequence, fingerprint = self._retrieve(queries)
+        retrieved = time.perf_counter()
+        detector = self._loaded_detector()
+        decisions = (
+            detector.many(queries, found)
+            if isinstance(detector, BatchDetector)
+            else [detector(*asked) for asked in zip(queries, found, strict=True)]
+        )
+        decisions = [
+            self._unless_foreign(*decided)
+            for decided in zip(queries, found, decisions, strict=True)
+        ]
+        detected = time.perf_counter()
+        timings["retrieval"] = (retrieved - start) * 1e3
+        timings["detection"] = (detected - retrieved) * 1e3
+        confirmer = confirmer or self._loaded_confirmer()
+        if confirmer is not None and any(decision.applies for decision in decisions):
+            from scr.detection import confirm
 
-    def _understood(
+            asked = zip(queries, decisions, strict=True)
+            decisions = [confirm(query, decision, confirmer) for query, decision in asked]
+            timings["confirmation"] = (time.perf_counter() - detected) * 1e3
+        told = {"sequence": sequence, "embedder": fingerprint}
+        return [
+            decision.model_copy(update={**told, "valid_at": query.valid_at})
+            for query, decision in zip(queries, decisions, strict=True)
+        ]
+
+    def _unless_foreign(
         self, query: Query, candidates: Sequence[Candidate], decision: Decision
     ) -> Decision:
         """Return the decision, or nothing where the embedder does not know the query's language."""
@@ -337,11 +342,7 @@ class SCR:
         best = decision.matches[0] if decision.matches else decision.runner_up
         return decision.model_copy(update={**refused, "runner_up": best})
 
-    def _retrieve(self, query: Query) -> tuple[list[Candidate], int, str]:
-        (candidates,), sequence, fingerprint = self._retrieve_many([query])
-        return candidates, sequence, fingerprint
-
-    def _retrieve_many(self, queries: Sequence[Query]) -> tuple[list[list[Candidate]], int, str]:
+    def _retrieve(self, queries: Sequence[Query]) -> tuple[list[list[Candidate]], int, str]:
         """Return the candidates of queries that ask for one store time, that time, the embedder."""
         with self._lock:
             retriever = self._current_retriever()
@@ -494,24 +495,6 @@ class _Confirming:
         return self._knowledge.run(
             messages, count_tokens=count_tokens, budget=budget, confirmer=self._confirmer
         )
-
-
-def _confirmed(query: Query, decision: Decision, confirmer: Confirmer) -> Decision:
-    """Return the decision without the facts that the confirmer refuses."""
-    statements = [
-        " ".join(fact.statement for fact in (*match.via, match.fact)) for match in decision.matches
-    ]
-    judged = list(zip(decision.matches, confirmer(query, statements), strict=True))
-    kept = tuple(match for match, probability in judged if probability >= CONFIRMED)
-    refused = [match for match, probability in judged if probability < CONFIRMED]
-    count = f"{len(kept)} of {len(judged)} confirmed by {confirmer.name}"
-    told: dict[str, object] = {"matches": kept, "reason": f"{decision.reason}; {count}"}
-    if not kept:
-        best = max(probability for _, probability in judged)
-        told |= {"applies": False, "probability": decision.probability * best}
-    if refused:
-        told["runner_up"] = refused[0]
-    return decision.model_copy(update=told)
 
 
 def read_question(messages: Sequence[Message]) -> tuple[str, tuple[Turn, ...]] | None:

@@ -555,6 +555,8 @@ def test_a_confirmer_takes_facts_away_and_never_adds_one(tmp_path):
             assert {match.fact.id for match in decision.matches} == ids
             assert decision.runner_up.fact.id not in ids
             assert "confirmed by refusing" in decision.reason
+            (batched,) = knowledge.decide_many(["Who runs Company X?"])
+            assert (batched.applies, batched.reason) == (applies, decision.reason)
             nothing = knowledge.decide("Where is the bakery?")
             assert "confirmed" not in nothing.reason
 

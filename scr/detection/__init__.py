@@ -1,7 +1,7 @@
 """The decision: does any of the facts found for a query apply to it?"""
 
 from scr.detection.calibration import Recalibration
-from scr.detection.confirm import ChatConfirmer, CrossEncoderConfirmer
+from scr.detection.confirm import ChatConfirmer, CrossEncoderConfirmer, confirm
 from scr.detection.detector import TreeDetector, load_detector
 
 __all__ = [
@@ -9,5 +9,6 @@ __all__ = [
     "CrossEncoderConfirmer",
     "Recalibration",
     "TreeDetector",
+    "confirm",
     "load_detector",
 ]

@@ -14,19 +14,43 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from scr.errors import ModelUnavailable
-from scr.records import Query
+from scr.records import Confirmer, Decision, Query
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
 log = logging.getLogger(__name__)
 
+CONFIRMED: Final = 0.5  # probability from which an answer counts as yes
 QUESTION: Final = (
     "Question: {question}\n\nStatement: {statement}\n\n"
     "Does the statement contain what the question asks for? Answer with yes or no."
 )
 _WORD = re.compile(r"[^\W\d_]+")
 _LONGEST: Final = 4_000  # characters of a question or statement that are shown
+
+
+def confirm(query: Query, decision: Decision, confirmer: Confirmer) -> Decision:
+    """Return the decision without the facts that the confirmer refuses.
+
+    Of facts that lead from one to the other it sees all, as one statement.
+    """
+    if not decision.applies:
+        return decision
+    statements = [
+        " ".join(fact.statement for fact in (*match.via, match.fact)) for match in decision.matches
+    ]
+    judged = list(zip(decision.matches, confirmer(query, statements), strict=True))
+    kept = tuple(match for match, probability in judged if probability >= CONFIRMED)
+    refused = [match for match, probability in judged if probability < CONFIRMED]
+    count = f"{len(kept)} of {len(judged)} confirmed by {confirmer.name}"
+    told: dict[str, object] = {"matches": kept, "reason": f"{decision.reason}; {count}"}
+    if not kept:
+        best = max(probability for _, probability in judged)
+        told |= {"applies": False, "probability": decision.probability * best}
+    if refused:
+        told["runner_up"] = refused[0]
+    return decision.model_copy(update=told)
 
 
 class ChatConfirmer:
