@@ -136,10 +136,10 @@ class Candidate(Record):
     masked_sentence: str
     """The same with the mention replaced by a placeholder."""
 
-    asked: str
+    masked_passage: str
     """The sentence and those next to it, up to a few hundred characters, likewise masked."""
 
-    told: str
+    masked_fact: str
     """What the fact says, likewise masked: its question and its passage nearest to the query."""
 
     coverage: float

@@ -100,7 +100,7 @@ class TreeDetector:
         if self._reader is not None and self.second is not None:
             chosen = [_possible(own) for own in judged]
             pairs = [
-                (own[at].asked, own[at].told)
+                (own[at].masked_passage, own[at].masked_fact)
                 for own, at_all in zip(found, chosen, strict=True)
                 for at in at_all
             ]

@@ -295,7 +295,7 @@ def sample(cases: Sequence[Case], found: Sequence[Sequence[Candidate]]) -> Sampl
             queries += [number] * len(learned)
             groups += [numbers[_about(case, candidates)]] * len(learned)
             subjects += [named[subject_of(c)] for c in learned]
-            pairs += [(c.asked, c.told) for c in learned]
+            pairs += [(c.masked_passage, c.masked_fact) for c in learned]
     return Samples(
         rows=np.concatenate(rows) if rows else np.zeros((0, len(NAMES))),
         labels=np.array(labels, dtype=np.int64),

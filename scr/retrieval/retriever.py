@@ -1,7 +1,7 @@
 """Finding the facts that may answer a query: dense keys and subject mentions, joined."""
 
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -65,13 +65,13 @@ class Plan(NamedTuple):
         return {*self.dense, *(text for _, _, r in self.namings for text in r.embedded)}
 
 
-class Way(NamedTuple):
-    """A chain of facts that leads from a subject that a query names."""
+class Reached(NamedTuple):
+    """The last fact of a chain that leads from a subject that a query names."""
 
     plan: Plan
     chain: Chain
     keys: list[Key]
-    """Of the last fact, as they read from that subject."""
+    """Of that fact, as they read from that subject."""
 
     best: tuple[Naming | None, int | None, Reading]
     """The naming of that subject."""
@@ -135,14 +135,16 @@ class Retriever:
         """Return what each query would find by itself; all their texts are embedded at once."""
         plans = [self._plan(query) for query in queries]
         vectors = self._embed({text for plan in plans if plan.mask.any() for text in plan.texts})
-        found = [self._candidates(plan, vectors, limit) if vectors else [] for plan in plans]
-        seen = [
-            self._reached(plan, candidates) for plan, candidates in zip(plans, found, strict=True)
-        ]
-        texts = {t for ways in seen for way in ways for key in way.keys for t in key[:2]}
+        found: list[list[Candidate]] = []
+        reached: list[list[Reached]] = []
+        for plan in plans:
+            grounded = self._grounded(plan)
+            found.append(self._candidates(plan, grounded, vectors, limit) if vectors else [])
+            reached.append(self._reached(plan, grounded, found[-1]))
+        texts = {t for ends in reached for end in ends for key in end.keys for t in key[:2]}
         further = self._embed(texts)
-        for candidates, ways in zip(found, seen, strict=True):
-            candidates += [self._over(way, vectors, further) for way in ways]
+        for candidates, ends in zip(found, reached, strict=True):
+            candidates += [self._measure_reached(end, vectors, further) for end in ends]
             candidates.sort(key=_promise, reverse=True)
         return found
 
@@ -207,11 +209,14 @@ class Retriever:
         return any(mask[version] for version in self._versions[name])
 
     def _candidates(
-        self, plan: Plan, vectors: dict[str, "NDArray[np.float32]"], limit: int
+        self,
+        plan: Plan,
+        grounded: Mapping[int, Sequence[int]],
+        vectors: dict[str, "NDArray[np.float32]"],
+        limit: int,
     ) -> list[Candidate]:
         if not plan.mask.any():
             return []
-        grounded = self._grounded(plan)
         searched = np.stack([vectors[text] for text in plan.dense])
         dense = self._index.search(searched, limit, plan.mask)[:limit]
         about = [self._measure(plan, vectors, v, numbers) for v, numbers in grounded.items()]
@@ -233,40 +238,50 @@ class Retriever:
                     grounded[version].append(number)
         return grounded
 
-    def _reached(self, plan: Plan, candidates: Sequence[Candidate]) -> list[Way]:
-        """Return the facts that the subjects named in the query lead to over other facts."""
-        grounded = self._grounded(plan)
+    def _reached(
+        self,
+        plan: Plan,
+        grounded: Mapping[int, Sequence[int]],
+        candidates: Sequence[Candidate],
+    ) -> list[Reached]:
+        """Return the facts that the subjects surely named lead to over other facts."""
         place = {candidate.fact.id: at for at, candidate in enumerate(candidates)}
-        starts = [v for v in grounded if self._index.facts[v].id in place]
+        named = {v: self._best(plan, v, numbers) for v, numbers in grounded.items()}
+        starts = [
+            version
+            for version, (naming, _, _) in named.items()
+            if naming
+            and naming.similarity >= SURE_NAMING
+            and self._index.facts[version].id in place
+        ]
         starts.sort(key=lambda version: place[self._index.facts[version].id])
 
         def followers(target: str) -> list[int]:
             return [v for v in self._versions.get(target, ()) if plan.mask[v]]
 
-        ways = []
+        reached = []
         for chain in chains_from(starts, self._index.facts, followers):
             first, last = chain.versions[0], chain.versions[-1]
-            best = self._best(plan, first, grounded[first])
-            naming = best[0]
-            if naming is not None and naming.similarity >= SURE_NAMING:
+            naming, turn, reading = named[first]
+            if naming is not None:
                 keys = [self._index.keys[row] for row in self._index.rows[last]]
                 seen = [chain.see(key, naming.name) for key in keys]
                 coverage = self._coverage(plan, first, grounded[first])
-                ways.append(Way(plan, chain, seen, best, coverage))
-        return ways
+                reached.append(Reached(plan, chain, seen, (naming, turn, reading), coverage))
+        return reached
 
-    def _over(
+    def _measure_reached(
         self,
-        way: Way,
+        end: Reached,
         vectors: dict[str, "NDArray[np.float32]"],
         further: dict[str, "NDArray[np.float32]"],
     ) -> Candidate:
         """Return the last fact of a chain as a candidate, seen from the subject of the first."""
-        *via, fact = (self._index.facts[version] for version in way.chain.versions)
-        plain = np.stack([further[key.plain] for key in way.keys])
-        masked = np.stack([further[key.masked] for key in way.keys])
-        measured = self._compare(way.plan, vectors, way.best, way.keys, plain, masked)
-        return Candidate(fact=fact, via=tuple(via), coverage=way.coverage, **measured)
+        *via, fact = (self._index.facts[version] for version in end.chain.versions)
+        plain = np.stack([further[key.plain] for key in end.keys])
+        masked = np.stack([further[key.masked] for key in end.keys])
+        measured = self._compare(end.plan, vectors, end.best, end.keys, plain, masked)
+        return Candidate(fact=fact, via=tuple(via), coverage=end.coverage, **measured)
 
     def _measure(
         self,
@@ -322,8 +337,8 @@ class Retriever:
             "relation_similarity": float(related.max()),
             "sentence": reading.sentence,
             "masked_sentence": reading.masked_sentence,
-            "asked": reading.masked_passage,
-            "told": _told(keys, sentence_masked),
+            "masked_passage": reading.masked_passage,
+            "masked_fact": _masked_fact(keys, sentence_masked),
             "specificity": naming.specificity if naming else 0.0,
         }
 
@@ -360,7 +375,7 @@ def _noting(revisions: Iterable[Revision], last: deque[Revision]) -> Iterator[Re
         yield revision
 
 
-def _told(keys: Sequence[Key], nearness: "NDArray[np.float32]") -> str:
+def _masked_fact(keys: Sequence[Key], nearness: "NDArray[np.float32]") -> str:
     """Return what a fact says: its nearest question and its nearest passage, masked."""
     kinds = ([at for at, key in enumerate(keys) if key.asks is asks] for asks in (True, False))
     return " ".join(keys[max(kind, key=nearness.__getitem__)].masked for kind in kinds if kind)

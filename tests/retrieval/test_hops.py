@@ -75,7 +75,7 @@ def test_a_question_over_a_bridge_finds_the_second_fact_with_the_first():
     assert [each.id for each in best.via] == ["Ann.Lee-spouse"]
     assert best.mention is not None
     assert best.mention.text == "Ann Lee"
-    assert best.told == (
+    assert best.masked_fact == (
         "What is the employer of the spouse of it? "
         "The employer of the spouse of it is Corsal Group."
     )
