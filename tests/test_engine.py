@@ -492,7 +492,7 @@ def test_a_calibration_of_another_embedder_is_refused(tmp_path):
     from scr.detection import Recalibration
 
     path = tmp_path / "calibration.json"
-    Recalibration(embedder="another", answered=20, unanswered=()).save(path)
+    Recalibration(embedder="another", detector="trees", answered=20, unanswered=()).save(path)
     with SCR(
         Store.open(tmp_path / "facts.db", create=True),
         load_settings(store=tmp_path / "facts.db", calibration=path),

@@ -39,6 +39,9 @@ class Recalibration(Record):
     embedder: str
     """Hash of the embedding model it belongs to."""
 
+    detector: str
+    """Name of the detector whose probabilities it maps: with the reader they are others."""
+
     slope: float = Field(default=1.0, gt=0)
     intercept: float = 0.0
     """Log-odds after: `slope` times those before, plus `intercept`."""
@@ -50,13 +53,21 @@ class Recalibration(Record):
     """Mapped probabilities, ascending, of the queries without one."""
 
     @classmethod
-    def fit(cls, probabilities: Sequence[float], answered: Sequence[bool], embedder: str) -> Self:
+    def fit(
+        cls,
+        probabilities: Sequence[float],
+        answered: Sequence[bool],
+        *,
+        embedder: str,
+        detector: str,
+    ) -> Self:
         """Return the map under which the probabilities of some queries are right.
 
         Args:
             probabilities: of each query that some fact applies, as the detector gave it.
             answered: whether one did.
             embedder: hash of the embedding model that was used.
+            detector: name of the detector that was.
 
         Raises:
             InvalidInput: too few queries of a kind, or the answered ones are the less probable.
@@ -78,7 +89,12 @@ class Recalibration(Record):
                 "the ids in `gold` are not those of the facts, or the embedding model is unfit"
             )
         mapped = cls(
-            embedder=embedder, slope=slope, intercept=intercept, answered=counts[0], unanswered=()
+            embedder=embedder,
+            detector=detector,
+            slope=slope,
+            intercept=intercept,
+            answered=counts[0],
+            unanswered=(),
         )
         without = (mapped(p) for p, has in zip(probabilities, answered, strict=True) if not has)
         return mapped.model_copy(update={"unanswered": tuple(sorted(without))})

@@ -69,7 +69,8 @@ class TreeDetector:
             max_facts: most facts that may apply at once.
 
         Raises:
-            InvalidInput: the weights were fitted to other features.
+            InvalidInput: the weights were fitted to other features, or the recalibration to another
+                detector.
         """
         self.first = Scorer.load(weights["features"])
         self.second = Scorer.load(weights["reading"]) if reader is not None else None
@@ -80,10 +81,15 @@ class TreeDetector:
                 "`python scripts/train_detector.py`"
             )
         self._reader = reader
+        self.name = f"trees-{weights['version']}" + ("+reader" if reader is not None else "")
+        if recalibration is not None and recalibration.detector != self.name:
+            raise InvalidInput(
+                f"the calibration was made with the detector {recalibration.detector}, and this is "
+                f"{self.name}: make it anew with `scr detector calibrate`"
+            )
         self._recalibration = recalibration
         self.threshold = float(weights["threshold"] if threshold is None else threshold)
         self.max_facts = max_facts
-        self.name = f"trees-{weights['version']}" + ("+reader" if reader is not None else "")
 
     def __call__(self, query: Query, candidates: Sequence[Candidate]) -> Decision:
         """Choose among the candidates. Never raises for any text."""
@@ -157,7 +163,8 @@ def load_detector(
             detector was fitted to.
 
     Raises:
-        InvalidInput: both a threshold and a rate are given, or the rate cannot be promised.
+        InvalidInput: both a threshold and a rate are given, the rate cannot be promised, or the
+            recalibration was fitted to another detector.
         ModelUnavailable: the reader's files are missing or damaged.
     """
     weights = shipped_weights()

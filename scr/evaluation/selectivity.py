@@ -186,15 +186,16 @@ def calibrate(
     before = [shipped(case.query, c) for case, c in zip(cases, found, strict=True)]
     probabilities = [decision.probability for decision in before]
     answered = [bool(case.gold) for case in cases]
-    fitted = Recalibration.fit(probabilities, answered, model.fingerprint)
+    used = {"embedder": model.fingerprint, "detector": before[0].detector if before else ""}
+    fitted = Recalibration.fit(probabilities, answered, **used)
     fold = np.arange(len(cases)) % CALIBRATION_FOLDS
     after: dict[int, Decision] = {}
     for held in range(CALIBRATION_FOLDS):
         kept = [at for at in range(len(cases)) if fold[at] != held]
-        map_ = Recalibration.fit(
-            [probabilities[at] for at in kept], [answered[at] for at in kept], model.fingerprint
+        others = Recalibration.fit(
+            [probabilities[at] for at in kept], [answered[at] for at in kept], **used
         )
-        detector = load_detector(reader=reader, recalibration=map_)
+        detector = load_detector(reader=reader, recalibration=others)
         for at in np.flatnonzero(fold == held).tolist():
             after[at] = detector(cases[at].query, found[at])
     return Calibrated(

@@ -20,7 +20,7 @@ def drawn(count, seed=0, shift=0.0):
 
 def test_a_shift_of_the_log_odds_is_mended():
     pytest.importorskip("sklearn", reason="fitting needs scikit-learn")
-    fitted = Recalibration.fit(*drawn(4_000, shift=1.5), "model")
+    fitted = Recalibration.fit(*drawn(4_000, shift=1.5), embedder="model", detector="trees")
     assert fitted.slope == pytest.approx(1, abs=0.15)
     assert fitted.intercept == pytest.approx(1.5, abs=0.2)
     assert fitted(0.2) == pytest.approx(1 / (1 + np.exp(-(np.log(0.25) + 1.5))), abs=0.05)
@@ -30,7 +30,9 @@ def test_a_shift_of_the_log_odds_is_mended():
 
 def test_kinds_that_are_told_apart_perfectly_stay_finite():
     pytest.importorskip("sklearn", reason="fitting needs scikit-learn")
-    fitted = Recalibration.fit([0.0, 1.0] * LEAST, [False, True] * LEAST, "model")
+    fitted = Recalibration.fit(
+        [0.0, 1.0] * LEAST, [False, True] * LEAST, embedder="model", detector="trees"
+    )
     assert 0 < fitted(0.0) < 0.5 < fitted(1.0) < 1
 
 
@@ -44,12 +46,17 @@ def test_kinds_that_are_told_apart_perfectly_stay_finite():
 def test_queries_that_cannot_be_fitted_are_refused(probabilities, answered, message):
     pytest.importorskip("sklearn", reason="fitting needs scikit-learn")
     with pytest.raises(InvalidInput, match=message):
-        Recalibration.fit(probabilities, answered, "model")
+        Recalibration.fit(probabilities, answered, embedder="model", detector="trees")
 
 
 def test_a_calibration_comes_back_from_its_file(tmp_path):
     made = Recalibration(
-        embedder="model", slope=0.8, intercept=-0.3, answered=30, unanswered=(0.1, 0.4)
+        embedder="model",
+        detector="trees",
+        slope=0.8,
+        intercept=-0.3,
+        answered=30,
+        unanswered=(0.1, 0.4),
     )
     made.save(tmp_path / "calibration.json")
     assert Recalibration.load(tmp_path / "calibration.json") == made
@@ -64,7 +71,12 @@ def test_a_calibration_comes_back_from_its_file(tmp_path):
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(0.1, 5), st.floats(-5, 5))
 def test_a_recalibration_keeps_the_order(one, two, slope, intercept):
     made = Recalibration(
-        embedder="model", slope=slope, intercept=intercept, answered=30, unanswered=()
+        embedder="model",
+        detector="trees",
+        slope=slope,
+        intercept=intercept,
+        answered=30,
+        unanswered=(),
     )
     low, high = sorted((one, two))
     assert 0 <= made(low) <= made(high) <= 1

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scr.detection import TreeDetector, features, load_detector
+from scr.detection import Recalibration, TreeDetector, features, load_detector
 from scr.detection.detector import shipped_weights
 from scr.detection.features import NAMES, READ_NAMES, measure, with_readings
 from scr.detection.reader import OverlapReader
@@ -284,3 +284,10 @@ def test_a_lower_rate_of_false_fires_asks_for_a_higher_threshold(reader):
     assert 0 < thresholds[0] < thresholds[-1] <= 1
     with pytest.raises(InvalidInput, match="not both"):
         load_detector(0.5, max_false_fire_rate=0.02)
+
+
+def test_a_calibration_of_another_detector_is_refused():
+    made = Recalibration(embedder="model", detector="trees-2+reader", answered=20, unanswered=())
+    assert load_detector(recalibration=made).name == made.detector
+    with pytest.raises(InvalidInput, match="make it anew"):
+        load_detector(recalibration=made, reader=False)
