@@ -20,6 +20,7 @@ from scr.detection import TreeDetector
 from scr.detection.fitting import fit
 from scr.detection.reader import load_reader
 from scr.evaluation.selectivity import (
+    Case,
     RememberingReader,
     find_candidates,
     joined,
@@ -29,6 +30,11 @@ from scr.evaluation.selectivity import (
     score,
 )
 from scr.retrieval import load_embedder
+
+
+def source_of(case: Case) -> str:
+    """Return the source that a query was drawn from."""
+    return case.category.partition("/")[0]
 
 
 def main() -> None:
@@ -46,18 +52,11 @@ def main() -> None:
     stores = embedder.both_passes(lambda: list(made(embedder, arguments.seed, MADE_STORES)))
     own = joined([sample(*part) for part in stores])
     own = own._replace(weights=np.full(len(own.labels), MADE_WEIGHT))
-    sources = sorted({case.category.partition("/")[0] for case in cases})
+    asked = list(zip(cases, found, strict=True))
     table: dict[str, Any] = {}
-    for source in sources:
-        inside = [case.category.partition("/")[0] == source for case in cases]
-        seen = [
-            pair
-            for pair, left in zip(zip(cases, found, strict=True), inside, strict=True)
-            if not left
-        ]
-        held = [
-            pair for pair, left in zip(zip(cases, found, strict=True), inside, strict=True) if left
-        ]
+    for source in sorted(set(map(source_of, cases))):
+        left_out = [pair for pair in asked if source_of(pair[0]) == source]
+        seen = [pair for pair in asked if source_of(pair[0]) != source]
         samples = joined([own, sample([c for c, _ in seen], [f for _, f in seen])])
         weights = {
             **fit(samples, reader, seed=arguments.seed),
@@ -65,8 +64,8 @@ def main() -> None:
             "version": source,
         }
         detector = TreeDetector(weights, reader=None if arguments.no_reader else reader)
-        decisions = [detector(case.query, candidates) for case, candidates in held]
-        scores = score([case for case, _ in held], decisions)._asdict()
+        decisions = [detector(case.query, candidates) for case, candidates in left_out]
+        scores = score([case for case, _ in left_out], decisions)._asdict()
         table[source] = {
             name: round(value, 4) if isinstance(value, float) else value
             for name, value in scores.items()

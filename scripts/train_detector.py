@@ -53,14 +53,16 @@ Part = tuple[list[Case], list[list[Candidate]]]
 class RememberingEmbedder:
     """An embedder that embeds each text once, and the texts of many stores together.
 
-    What a retriever embeds does not depend on the vectors it gets, so a first pass over the stores
-    only collects texts, and a second one finds their vectors ready.
+    What a retriever embeds hardly depends on the vectors it gets (only which facts are reached over
+    others does), so a first pass over the stores collects texts, and a second one finds nearly all
+    of their vectors ready.
     """
 
     def __init__(self, embedder: Embedder) -> None:
         """Remember what `embedder` returns."""
         self.embedder = embedder
         self.fingerprint = embedder.fingerprint
+        self.languages = embedder.languages
         self.known: dict[str, NDArray[np.float32]] = {}
         self.wanted: dict[str, None] | None = None
         """Texts collected in a first pass; `None` in a second one."""

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from scr.cli.evaluate import progress_bar
-from scr.cli.options import AsJson, StorePath
+from scr.cli.options import AsJson, FactsFile, QueriesFile, StorePath
 from scr.cli.packs import check_writable
 from scr.cli.render import make_console, make_table, print_json
 from scr.errors import InvalidInput
@@ -25,13 +25,8 @@ def detector() -> None:
 
 @app.command()
 def calibrate(
-    facts: Annotated[
-        Path, typer.Argument(metavar="FACTS", help="Facts as JSON lines; all are known at once.")
-    ],
-    queries: Annotated[
-        Path,
-        typer.Argument(metavar="QUERIES", help="Queries as JSON lines, with the ids they ask for."),
-    ],
+    facts: FactsFile,
+    queries: QueriesFile,
     out: Annotated[
         Path, typer.Option("--out", metavar="FILE", help="Where to write the calibration.")
     ],

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from scr.cli.options import AsJson, StorePath
+from scr.cli.options import AsJson, FactsFile, QueriesFile, StorePath
 from scr.cli.packs import check_writable
 from scr.cli.render import make_console, make_table, print_json, visible
 from scr.settings import load_settings
@@ -23,13 +23,8 @@ def evaluation() -> None:
 
 @app.command()
 def selectivity(
-    facts: Annotated[
-        Path, typer.Argument(metavar="FACTS", help="Facts as JSON lines; all are known at once.")
-    ],
-    queries: Annotated[
-        Path,
-        typer.Argument(metavar="QUERIES", help="Queries as JSON lines, with the ids they ask for."),
-    ],
+    facts: FactsFile,
+    queries: QueriesFile,
     out: Annotated[
         Path, typer.Option("--out", metavar="PREDICTIONS", help="Where to write what fired.")
     ],

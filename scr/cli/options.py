@@ -121,3 +121,15 @@ def open_knowledge(store: Path | None, *, create: bool = False, quiet: bool = Fa
     if made and not quiet:
         notice(f"made a new store at {settings.store}")
     return knowledge
+
+
+FactsFile = Annotated[
+    Path, typer.Argument(metavar="FACTS", help="Facts as JSON lines; all are known at once.")
+]
+"""What a set of queries is asked of."""
+
+QueriesFile = Annotated[
+    Path,
+    typer.Argument(metavar="QUERIES", help="Queries as JSON lines, with the ids they ask for."),
+]
+"""The queries of such a set."""
