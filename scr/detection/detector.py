@@ -104,7 +104,7 @@ class TreeDetector:
         for query, own in zip(queries, judged, strict=True):
             own[:] = [_ruled(query, one) for one in own]
         if self._reader is not None and self.second is not None:
-            chosen = [_possible(own) for own in judged]
+            chosen = [_to_read(own) for own in judged]
             pairs = [
                 (own[at].masked_passage, own[at].masked_fact)
                 for own, at_all in zip(found, chosen, strict=True)
@@ -204,14 +204,37 @@ def _ruled(query: Query, judged: _Judged) -> _Judged:
     )
 
 
-def _possible(judged: Sequence[_Judged]) -> list[int]:
-    """Return the places of the candidates to read, likeliest first."""
-    possible = [
-        at
-        for at, j in enumerate(judged)
-        if j.probability >= POSSIBLE and j.candidate.fact.kind != "rule"
-    ]
-    return sorted(possible, key=lambda at: -judged[at].log_odds)[:READ]
+def possible(
+    queries: "NDArray[np.int64]",
+    log_odds: "NDArray[np.float64]",
+    probabilities: "NDArray[np.float64]",
+) -> "NDArray[np.bool_]":
+    """Return which candidates are read: those possible, at most `READ` of a query.
+
+    Args:
+        queries: `(n,)` number of each candidate's query.
+        log_odds: `(n,)` by the features alone; the likeliest are read.
+        probabilities: `(n,)` what they are calibrated to.
+    """
+    order = np.lexsort((-log_odds, queries))
+    firsts = np.flatnonzero(np.diff(queries[order], prepend=-1))
+    starts = np.repeat(firsts, np.diff(np.append(firsts, len(order))))
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order)) - starts
+    return np.asarray((probabilities >= POSSIBLE) & (rank < READ))
+
+
+def _to_read(judged: Sequence[_Judged]) -> list[int]:
+    """Return the places of one query's candidates to read; rules are not."""
+    places = np.array([at for at, j in enumerate(judged) if j.candidate.fact.kind != "rule"], int)
+    own = [judged[at] for at in places]
+    chosen = possible(
+        np.zeros(len(own), dtype=np.int64),
+        np.array([j.log_odds for j in own]),
+        np.array([j.probability for j in own]),
+    )
+    found: list[int] = places[chosen].tolist()
+    return found
 
 
 def _reread(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from scr.detection.detector import POSSIBLE, READ
+from scr.detection.detector import possible
 from scr.detection.features import (
     DIRECTIONS,
     NAMES,
@@ -75,14 +75,14 @@ def fit(samples: Samples, reader: Reader, *, seed: int = 0) -> dict[str, Any]:
     possible, as it will meet them.
     """
     first, unseen = _fit_stage(samples, NAMES, DIRECTIONS, seed)
-    possible = _possible(samples.queries, unseen, Calibration.load(first["calibration"]))
-    read = samples.take(possible)
+    alone = Calibration.load(first["calibration"])(unseen)
+    chosen = possible(samples.queries, unseen, alone)
+    read = samples.take(chosen)
     readings = reader([(asked, told) for asked, told in read.pairs])
     rows = with_readings(read.rows, readings, read.queries, read.subjects)
     second, reread = _fit_stage(read._replace(rows=rows), READ_NAMES, READ_DIRECTIONS, seed)
-    alone = Calibration.load(first["calibration"])(unseen)
     both = alone.copy()
-    both[possible] = Calibration.load(second["calibration"])(reread)
+    both[chosen] = Calibration.load(second["calibration"])(reread)
     return {
         "features": first,
         "reading": second,
@@ -103,18 +103,6 @@ def _false_fires(samples: Samples, probabilities: "NDArray[np.float64]") -> dict
     without = best[labels == 0]
     above = sorted(round(float(p), 4) for p in without if p >= TAIL)
     return {"probabilities": above, "below": int((without < TAIL).sum())}
-
-
-def _possible(
-    queries: "NDArray[np.int64]", log_odds: "NDArray[np.float64]", calibration: Calibration
-) -> "NDArray[np.bool_]":
-    """Return which rows are read: those possible, at most `READ` of a query."""
-    order = np.lexsort((-log_odds, queries))
-    firsts = np.flatnonzero(np.diff(queries[order], prepend=-1))
-    starts = np.repeat(firsts, np.diff(np.append(firsts, len(order))))
-    rank = np.empty(len(order), dtype=np.int64)
-    rank[order] = np.arange(len(order)) - starts
-    return np.asarray((calibration(log_odds) >= POSSIBLE) & (rank < READ))
 
 
 def _fit_stage(

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from scr.detection.detector import READ
+from scr.detection.detector import READ, possible
 from scr.detection.features import NAMES, READ_NAMES
 from scr.detection.fitting import Samples, fit, folds_of
 from scr.detection.reader import OverlapReader
@@ -94,13 +94,11 @@ def test_the_second_stage_learns_from_the_reader(fitted):
 
 
 def test_at_most_a_few_candidates_of_a_query_are_read():
-    from scr.detection.fitting import _possible
-
     queries = np.repeat([0, 1, 2], 7)
     log_odds = np.tile(np.arange(7.0), 3)
     surely = Calibration(np.array([-10.0, 10.0]), np.array([0.001, 0.999]))
-    chosen = _possible(queries, log_odds, surely)
+    chosen = possible(queries, log_odds, surely(log_odds))
     assert chosen.reshape(3, 7).sum(axis=1).tolist() == [READ] * 3
     assert log_odds[chosen].min() == 7 - READ
     hardly = Calibration(np.array([-10.0, 10.0]), np.array([0.0001, 0.0002]))
-    assert not _possible(queries, log_odds, hardly).any()
+    assert not possible(queries, log_odds, hardly(log_odds)).any()
