@@ -10,7 +10,7 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Self
 from scr.composition import SystemMessageComposer, TokenCounter
 from scr.errors import InvalidInput, StoreError
 from scr.facts import Revision, make_fact
+from scr.messages import read_question, turns_of
 from scr.records import (
     BatchDetector,
     Candidate,
@@ -48,7 +49,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CHUNK = 256  # queries of `decide_many` whose texts are embedded and read together
-SNAPSHOT_AFTER = 1_000  # revisions: catching up on so many is worth a snapshot at once
+SNAPSHOT_AFTER = 1_000  # revisions: catching up on so many is worth a snapshot at once,
+SNAPSHOT_SHARE = 0.02  # and on this share of all of them, since each snapshot holds them all
 _KEPT = ("kind", "subject", "aliases", "relation", "questions", "scope", "tags", "rank")
 When = datetime | str | None
 
@@ -170,7 +172,7 @@ class SCR:
         Raises:
             InvalidInput: a time or scope cannot be used. No text of a query ever raises.
         """
-        turns = tuple(turn for said in history for turn in _turns(said))
+        turns = tuple(turn for said in history for turn in turns_of(said))
         return self._decide_all([self._query(query, turns, valid_at, as_of, scope)], {})[0]
 
     def decide_many(
@@ -372,7 +374,7 @@ class SCR:
             behind = sequence - retriever.sequence
             retriever.follow(self.store.changes(retriever.sequence), sequence)
             self._unsaved += behind
-        if self._unsaved >= SNAPSHOT_AFTER:
+        if self._unsaved >= max(SNAPSHOT_AFTER, SNAPSHOT_SHARE * sequence):
             self._save(retriever)
         return retriever
 
@@ -454,6 +456,7 @@ class SCR:
             reason=decision.reason if keep else "",
             injected=context.fact_ids,
             dropped=context.dropped,
+            shortened=context.shortened,
             injected_tokens=context.tokens,
             sequence=decision.sequence,
             detector=decision.detector,
@@ -495,48 +498,6 @@ class _Confirming:
         return self._knowledge.run(
             messages, count_tokens=count_tokens, budget=budget, confirmer=self._confirmer
         )
-
-
-def read_question(messages: Sequence[Message]) -> tuple[str, tuple[Turn, ...]] | None:
-    """Return the last user message's words and the turns before it.
-
-    `None` where the last message is not the user's (a tool result, say) or has no text.
-
-    Raises:
-        InvalidInput: these are no OpenAI-shaped messages.
-    """
-    if isinstance(messages, str) or not all(isinstance(m, Mapping) for m in messages):
-        raise InvalidInput(
-            'these are no messages of OpenAI\'s shape, such as {"role": "user", "content": "…"}; '
-            "`SCR.wrap(chat_model)` takes everything that a LangChain model takes"
-        )
-    if not messages or messages[-1].get("role") != "user":
-        return None
-    text = text_of(messages[-1])
-    if not text.strip():
-        return None
-    return text, tuple(turn for message in messages[:-1] for turn in _turns(message))
-
-
-def text_of(message: Message) -> str:
-    """Return the text of a message: its string content, or its text parts joined by lines."""
-    content = message.get("content")
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, Iterable):
-        return ""
-    parts = (part.get("text") for part in content if isinstance(part, Mapping))
-    return "\n".join(part for part in parts if isinstance(part, str))
-
-
-def _turns(said: Turn | Message) -> Iterable[Turn]:
-    """Yield what a user or an assistant said in a message; other roles say nothing to us."""
-    if isinstance(said, Turn):
-        yield said
-    elif not isinstance(said, Mapping):
-        raise InvalidInput(f"a turn of the history is a Turn or a message, not {said!r:.80}")
-    elif said.get("role") in ("user", "assistant") and (text := text_of(said)):
-        yield Turn(role=said["role"], text=text)
 
 
 def _traced(match: Match, *, keep: bool) -> TracedMatch:

@@ -11,7 +11,7 @@ import scr.errors as errors
 from scr.errors import ScrError
 
 ROOT = Path(scr.__file__).parent
-VOCABULARY = ["errors", "facts", "records", "settings"]
+VOCABULARY = ["errors", "facts", "records", "edits", "messages", "settings"]
 STEPS = ["store", "retrieval", "detection", "composition"]
 UPPER = ["engine", "chat", "evaluation", "server", "cli"]
 BESIDE = ["editing", "lab"]  # may import anything below the engine

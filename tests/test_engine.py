@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scr.chat import ScriptedChatModel
-from scr.engine import SCR, read_question
+from scr.engine import SCR
 from scr.errors import FactConflict, FactNotFound, InvalidInput, StoreError
+from scr.messages import read_question
 from scr.records import Decision, Evidence, Match, Turn
 from scr.retrieval import HashEmbedder
 from scr.settings import load_settings

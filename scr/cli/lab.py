@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from scr.lab.tracing import TraceReport
     from scr.lab.training import Progress as TrainingProgress
     from scr.lab.training import TrainingConfig
-    from scr.lab.world import World
 
 app = typer.Typer(help="A small world of known truth, and a model that knows it.")
 
@@ -70,11 +69,11 @@ def generate(
     several targets is one line. The lab model knows the world of seed 0 with 10000 facts. No store
     is read.
     """
-    from scr.lab.world import generate_world
+    from scr.lab.world import generate_world, pack_lines
 
     world = generate_world(seed, facts)
     if form == "facts":
-        lines = _fact_lines(world)
+        lines = pack_lines(world)
     else:
         from scr.evaluation.benchmarks.fields import WRITERS
         from scr.lab.cases import draw_cases
@@ -82,31 +81,6 @@ def generate(
         drawn = draw_cases(world, cases, seed=seed, split=split)
         lines = map(to_json, drawn if form == "cases" else WRITERS[form](drawn))
     print_lines(file, lines, as_json=as_json, what="facts" if form == "facts" else "cases")
-
-
-def _fact_lines(world: "World") -> Iterator[str]:
-    from scr.lab.relations import BY_NAME
-
-    told: set[tuple[str, str]] = set()
-    for fact in world.facts:
-        slot = (fact.subject.name, fact.relation)
-        target = fact.target.name
-        if BY_NAME[fact.relation].many_valued:
-            if slot in told:
-                continue
-            told.add(slot)
-            target = ", ".join(entity.name for entity in world.targets[slot])
-        line: dict[str, Any] = {
-            "subject": fact.subject.name,
-            "aliases": list(fact.subject.aliases),
-            "relation": fact.relation,
-            "target": target,
-            "tags": [f"split:{fact.split}", f"relation-split:{BY_NAME[fact.relation].split}"],
-        }
-        if fact.start is not None:
-            end = fact.end.isoformat() if fact.end else None
-            line["validity"] = {"start": fact.start.isoformat(), "end": end}
-        yield to_json(line)
 
 
 @app.command()

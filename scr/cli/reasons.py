@@ -36,6 +36,8 @@ def print_trace(trace: Trace, facts: Mapping[str, Fact]) -> None:
         _print_traced("refused", trace.runner_up, facts)
     if trace.dropped:
         make_console().print(f"over the token budget: {', '.join(trace.dropped)}")
+    if trace.shortened:
+        make_console().print(f"shown in part: {', '.join(trace.shortened)}")
     spent = ", ".join(f"{step} {ms:.1f} ms" for step, ms in trace.timings.items())
     make_console().print(f"{trace.injected_tokens} tokens injected; {spent}", style="dim")
     _print_origin(trace.sequence, trace.detector, trace.embedder, trace.valid_at)

@@ -6,17 +6,19 @@ Knows nothing of how a decision was made, nor of the model that will read the me
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from scr.composition.rendering import render_facts
-from scr.facts import Fact
 from scr.records import Context, Decision, Match, Message
 
 log = logging.getLogger(__name__)
 
 TokenCounter = Callable[[str], int]
 """Counts the tokens of a text as some model does."""
+
+Shown = tuple[str, ...]
+"""What is shown of a fact: its statement, or passages of it."""
 
 SYSTEM_ROLES = ("system", "developer")
 """Roles whose messages carry the operator's words; newer OpenAI models say `developer`."""
@@ -52,8 +54,9 @@ class SystemMessageComposer:
     ) -> tuple[Sequence[Message], Context]:
         """Return the messages to send and what was injected; see `Composer`.
 
-        The most probable facts are kept, each with those that lead to it; one that does not fit is
-        left out and the next is tried.
+        The most probable facts are kept, each with those that lead to it. Of a long statement that
+        does not fit, passages are shown: the nearest to the query, as many as fit, in the order of
+        the text. A fact of which nothing fits is left out, and the next is tried.
         `messages` is never changed, and every message but the system message is passed on as the
         same object.
         """
@@ -68,33 +71,51 @@ class SystemMessageComposer:
                 budget,
                 ", ".join(context.dropped),
             )
+        if context.shortened:
+            log.info("shown in part, by the passages nearest to the query: %s", context.shortened)
         if not context.fact_ids:
             return messages, context
         return inject(messages, context.text), context
 
     def _fit(self, matches: Sequence[Match], budget: int) -> Context:
-        kept: dict[str, Fact] = {}
+        kept: dict[str, Shown] = {}
         dropped: list[str] = []
         text, tokens = "", 0
         for match in sorted(matches, key=lambda match: (-match.probability, match.fact.id)):
-            together = {fact.id: fact for fact in (*match.via, match.fact)}
+            together = {fact.id: (fact.statement,) for fact in (*match.via, match.fact)}
             if together.keys() <= kept.keys() or match.fact.id in dropped:
                 continue
-            candidate = _render({**kept, **together})
-            count = self._count(candidate)
-            if count > budget:
+            for more in self._choices(match, together):
+                rendered = _render({**kept, **more})
+                count = self._count(rendered)
+                if count <= budget:
+                    kept |= more
+                    text, tokens = rendered, count
+                    break
+            else:
                 dropped.append(match.fact.id)
-                continue
-            kept |= together
-            text, tokens = candidate, count
+        whole = {fact.id: (fact.statement,) for m in matches for fact in (*m.via, m.fact)}
         return Context(
-            text=text, fact_ids=tuple(sorted(kept)), dropped=tuple(dropped), tokens=tokens
+            text=text,
+            fact_ids=tuple(sorted(kept)),
+            dropped=tuple(dropped),
+            shortened=tuple(sorted(i for i, shown in kept.items() if shown != whole[i])),
+            tokens=tokens,
         )
 
+    @staticmethod
+    def _choices(match: Match, together: Mapping[str, Shown]) -> Iterator[Mapping[str, Shown]]:
+        """Yield what may be shown of a match, the most first."""
+        yield together
+        for count in range(len(match.passages) - 1, 0, -1):
+            chosen = sorted(match.passages[:count], key=lambda passage: passage.place)
+            yield {**together, match.fact.id: tuple(passage.text for passage in chosen)}
 
-def _render(facts: Mapping[str, Fact]) -> str:
+
+def _render(shown: Mapping[str, Shown]) -> str:
     """Render facts in the order of their ids; a statement that two of them share is shown once."""
-    return render_facts(list(dict.fromkeys(facts[fact_id].statement for fact_id in sorted(facts))))
+    texts = (text for fact_id in sorted(shown) for text in shown[fact_id])
+    return render_facts(list(dict.fromkeys(texts)))
 
 
 def inject(messages: Sequence[Message], text: str) -> list[Message]:

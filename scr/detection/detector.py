@@ -279,6 +279,7 @@ def _match(judged: _Judged) -> Match:
     return Match(
         fact=judged.candidate.fact,
         via=judged.candidate.via,
+        passages=judged.candidate.passages,
         probability=judged.probability,
         evidence=Evidence(
             mention=judged.candidate.mention,

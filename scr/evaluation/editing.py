@@ -7,10 +7,11 @@ two. Case values come first (the mean over the prompts of a case), then means ov
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Literal
 
+from scr.edits import EditCase, EditProbe, Estimate
 from scr.errors import InvalidInput
 from scr.evaluation.metrics import bootstrap, efficacy, exact_match, neighborhood, unchanged
 from scr.evaluation.models import Chat, LanguageModel
-from scr.records import EditCase, EditProbe, Estimate, Record
+from scr.records import Record
 
 Group = Literal["edit", "rephrases", "aliases", "other_subject", "other_relation", "unrelated"]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+from scr.edits import Estimate, Split
 from scr.errors import InvalidInput
 from scr.evaluation.metrics import wilson
 from scr.evaluation.models import LanguageModel, TransformersModel
@@ -15,7 +16,7 @@ from scr.lab.claims import final_answer
 from scr.lab.model import Card, export_model, load_lab_model, read_card, write_card
 from scr.lab.probes import Probe, draw_probes
 from scr.lab.world import World, generate_world
-from scr.records import Estimate, Record, Split
+from scr.records import Record
 
 if TYPE_CHECKING:
     from scr.lab.training import Trainer

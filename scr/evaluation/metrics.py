@@ -11,8 +11,8 @@ from math import sqrt
 
 import numpy as np
 
+from scr.edits import Estimate
 from scr.errors import InvalidInput
-from scr.records import Estimate
 
 RESAMPLES = 1_000
 """Of the bootstrap."""

@@ -5,21 +5,12 @@ from functools import cached_property
 from random import Random
 from typing import Final
 
+from scr.edits import EditCase, EditProbe, EditRequest, Hop, LongForm, MultiHop, PromptStyle, Split
 from scr.errors import InvalidInput
 from scr.lab.chats import BIOGRAPHY_SENTENCES, biography, biography_facts
 from scr.lab.claims import Claim, as_claim
 from scr.lab.relations import BY_NAME, Relation
 from scr.lab.world import VOCABULARIES, Entity, World, WorldFact
-from scr.records import (
-    EditCase,
-    EditProbe,
-    EditRequest,
-    Hop,
-    LongForm,
-    MultiHop,
-    PromptStyle,
-    Split,
-)
 
 NEIGHBORS: Final = 5
 """Most probes of each locality group."""

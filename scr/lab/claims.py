@@ -10,6 +10,7 @@ from itertools import count
 from random import Random
 from typing import Final, Generic, NamedTuple, TypeVar
 
+from scr.edits import Split
 from scr.lab.relations import (
     BY_NAME,
     BY_SUBJECT_TYPE,
@@ -18,7 +19,6 @@ from scr.lab.relations import (
     Relation,
 )
 from scr.lab.world import VOCABULARIES, Entity, World, WorldFact, coined_word, invent_name
-from scr.records import Split
 
 T = TypeVar("T")
 

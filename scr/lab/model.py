@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from scr.edits import Estimate
 from scr.errors import ModelUnavailable
 from scr.lab.probes import KINDS
-from scr.records import Estimate
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast

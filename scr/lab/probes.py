@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from random import Random
 from typing import Final, NamedTuple
 
+from scr.edits import Split
 from scr.errors import InvalidInput
 from scr.lab.chats import Turn
 from scr.lab.claims import (
@@ -23,7 +24,6 @@ from scr.lab.claims import (
 )
 from scr.lab.contexts import COMPOSER, HELD_OUT, RENDERINGS
 from scr.lab.world import World
-from scr.records import Split
 
 
 class Probe(NamedTuple):

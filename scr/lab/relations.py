@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from scr.records import Split
+from scr.edits import Split
 
 EntityType = Literal[
     "person",

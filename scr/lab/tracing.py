@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
+from scr.edits import EditRequest
 from scr.errors import InvalidInput
-from scr.records import EditRequest, Record
+from scr.records import Record
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -1,5 +1,6 @@
 """LabWorld: a generated world of typed entities and facts, the same for the same seed and size."""
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,11 +8,11 @@ from datetime import date, timedelta
 from functools import cached_property
 from itertools import count
 from random import Random
-from typing import Final
+from typing import Any, Final
 
+from scr.edits import Split
 from scr.lab import lexicon
 from scr.lab.relations import BY_NAME, RELATIONS, EntityType, Relation, split_of
-from scr.records import Split
 
 DEFAULT_SEED: Final = 0
 DEFAULT_SIZE: Final = 10_000
@@ -168,6 +169,30 @@ def generate_world(seed: int = DEFAULT_SEED, size: int = DEFAULT_SIZE) -> World:
         entities=tuple(entity for entities in by_type.values() for entity in entities),
         facts=tuple(trimmed),
     )
+
+
+def pack_lines(world: World) -> Iterator[str]:
+    """Yield the facts as the lines of a pack, those of a slot with several targets as one."""
+    told: set[tuple[str, str]] = set()
+    for fact in world.facts:
+        slot = (fact.subject.name, fact.relation)
+        target = fact.target.name
+        if BY_NAME[fact.relation].many_valued:
+            if slot in told:
+                continue
+            told.add(slot)
+            target = ", ".join(entity.name for entity in world.targets[slot])
+        line: dict[str, Any] = {
+            "subject": fact.subject.name,
+            "aliases": list(fact.subject.aliases),
+            "relation": fact.relation,
+            "target": target,
+            "tags": [f"split:{fact.split}", f"relation-split:{BY_NAME[fact.relation].split}"],
+        }
+        if fact.start is not None:
+            end = fact.end.isoformat() if fact.end else None
+            line["validity"] = {"start": fact.start.isoformat(), "end": end}
+        yield json.dumps(line, ensure_ascii=False)
 
 
 def invent_name(kind: EntityType, rng: Random, *, coin: bool = False) -> str:

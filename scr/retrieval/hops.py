@@ -35,12 +35,14 @@ class Chain(NamedTuple):
         return Key(plain, masked, key.asks)
 
 
-def chains_from(starts: Sequence[int], facts: Sequence[Fact], followers: Followers) -> list[Chain]:
+def chains_from(
+    starts: Sequence[int], fact_of: Callable[[int], Fact], followers: Followers
+) -> list[Chain]:
     """Return the chains that begin with one of `starts`, the shortest first.
 
     Args:
         starts: versions of facts about subjects that a query names.
-        facts: of every version.
+        fact_of: returns the fact of a version.
         followers: finds what a target leads to.
     """
     found: list[Chain] = []
@@ -48,7 +50,7 @@ def chains_from(starts: Sequence[int], facts: Sequence[Fact], followers: Followe
     for _ in range(HOPS - 1):
         longer: list[Chain] = []
         for chain in ends:
-            last = facts[chain.versions[-1]]
+            last = fact_of(chain.versions[-1])
             if last.kind != "fact" or not last.relation or not last.target:
                 continue
             phrase = f"the {last.relation} of {chain.phrase}"

@@ -1,20 +1,25 @@
-"""Which subjects does a text name? Exact names by automaton, near misses by trigrams.
+"""Which subjects does a text name? Exact names by their runs of words, near misses by trigrams.
 
-Knows nothing of facts or vectors: names come with the number of what they name.
+Knows nothing of facts or vectors. What it keeps of a name lies in flat arrays, so that a million
+names fit and are read from disk at once; their words are taken apart when they are needed.
 """
 
 import math
 from bisect import bisect_right
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import islice, pairwise
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from rapidfuzz import fuzz
 from rapidfuzz.distance import DamerauLevenshtein
 
+from scr.retrieval.columns import Arrays, Column, Multimap, Texts, key_of, part, under
 from scr.retrieval.names import STOP_WORDS, Word, folded_forms, words_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 FUZZY_CHARACTERS = 1_500  # of a text that are searched for near misses, at each of its ends
 FUZZY_NAMES = 24  # names that share most trigrams and are compared in full
@@ -27,6 +32,8 @@ _PRIOR_NAMES = (
     1_000.0  # names we imagine beside those of the store, so that idf holds in small ones
 )
 _STOP_WEIGHT = 0.1
+_RANKED: Final = 4_096  # names with the largest shares of trigrams, which are put in order
+_KEPT: Final = 32_768  # names whose words are kept, those used last
 
 Visible = Callable[[str], bool]
 """Whether a name counts for the query at hand."""
@@ -52,50 +59,81 @@ class Naming(NamedTuple):
     """How telling the name is: the sum of its words' inverse document frequencies."""
 
 
+class _Parts(NamedTuple):
+    """A name taken apart."""
+
+    name: str
+    words: tuple[str, ...]
+    """Folded."""
+
+    squeezed: str
+    """Its words without blanks."""
+
+    forms: Mapping[tuple[str, ...], float]
+    """The runs of words under which it is found, with how sure each is."""
+
+
+def _parts_of(name: str) -> _Parts:
+    words = tuple(word.folded for word in words_of(name))
+    return _Parts(name, words, "".join(words), folded_forms(name))
+
+
 class MentionIndex:
     """Finds names in texts. Names can be added at any time at little cost."""
 
     def __init__(self) -> None:
         """Start without names."""
-        self._names: dict[str, int] = {}  # name -> number
-        self._list: list[str] = []
-        self._words: list[tuple[str, ...]] = []  # number -> folded words
-        self._squeezed: list[str] = []  # number -> its words without blanks
-        self._trigrams: list[int] = []  # number -> how many distinct trigrams
-        self._postings: dict[str, list[int]] = defaultdict(list)
-        self._frequency: Counter[str] = Counter()
-        self._forms: dict[str, list[tuple[int, float]]] = defaultdict(list)
-        self._main: Any = None  # automaton over the forms that were there when it was built
-        self._recent_forms: set[str] = set()
-        self._recent: Any = None  # small automaton over the forms that came since
+        self._names = Texts()
+        self._numbers = Multimap()  # name -> number
+        self._forms = Multimap()  # run of words -> names
+        self._lengths = Multimap()  # first word of a form -> how many words forms have
+        self._having = Multimap()  # word -> names
+        self._postings = Multimap()  # trigram -> names
+        self._trigrams = Column(np.int32)  # number -> how many distinct trigrams
+        self._parts = lru_cache(maxsize=_KEPT)(self._read)
 
     def __len__(self) -> int:
         """Number of distinct names."""
-        return len(self._list)
+        return len(self._names)
 
     def add(self, name: str) -> None:
         """Make a name findable; a name without words is ignored."""
-        if name in self._names:
+        if self._number(name) is not None:
             return
-        words = tuple(word.folded for word in words_of(name))
-        if not words:
+        parts = _parts_of(name)
+        if not parts.words:
             return
-        number = self._names[name] = len(self._list)
-        squeezed = "".join(words)
-        trigrams = _trigrams(squeezed)
-        self._list.append(name)
-        self._words.append(words)
-        self._squeezed.append(squeezed)
+        number = self._names.append(name)
+        self._numbers.add(key_of(name), number)
+        for word in set(parts.words):
+            self._having.add(key_of(word), number)
+        trigrams = _trigrams(parts.squeezed)
         self._trigrams.append(len(trigrams))
-        self._frequency.update(set(words))
         for trigram in trigrams:
-            self._postings[trigram].append(number)
-        for form, similarity in folded_forms(name).items():
-            key = f" {' '.join(form)} "
-            if key not in self._forms:
-                self._recent_forms.add(key)
-                self._recent = None
-            self._forms[key].append((number, similarity))
+            self._postings.add(_packed(trigram), number)
+        for form in parts.forms:
+            self._forms.add(key_of(" ".join(form)), number)
+            first = key_of(form[0])
+            if len(form) not in self._lengths.get(first):
+                self._lengths.add(first, len(form))
+
+    def _number(self, name: str) -> int | None:
+        return next((int(n) for n in self._numbers.get(key_of(name))), None)
+
+    def _read(self, number: int) -> _Parts:
+        return _parts_of(self._names[number])
+
+    def arrays(self) -> Arrays:
+        """Return what `restore` takes."""
+        parts = {name: getattr(self, f"_{name}").arrays() for name in _SAVED}
+        arrays = {k: a for name, held in parts.items() for k, a in under(name, held).items()}
+        return {**arrays, "trigrams": self._trigrams.all}
+
+    def restore(self, arrays: Mapping[str, "NDArray[Any]"]) -> None:
+        """Take over the names of a snapshot."""
+        for name in _SAVED:
+            getattr(self, f"_{name}").restore(part(name, arrays))
+        self._trigrams.restore(arrays["trigrams"])
 
     def weight(self, word: str) -> float:
         """Inverse document frequency of a folded word among the names; small for stop words.
@@ -104,13 +142,13 @@ class MentionIndex:
         """
         if word in STOP_WORDS:
             return _STOP_WEIGHT
-        total = _PRIOR_NAMES + len(self._list)
-        return math.log(total / (1.0 + self._frequency[word]))
+        total = _PRIOR_NAMES + len(self._names)
+        return math.log(total / (1.0 + self._having.count(key_of(word))))
 
     def specificity(self, name: str) -> float:
         """How telling a known name is; 0 for one without words."""
-        number = self._names.get(name)
-        return 0.0 if number is None else sum(map(self.weight, self._words[number]))
+        number = self._number(name)
+        return 0.0 if number is None else sum(map(self.weight, self._parts(number).words))
 
     def find(self, text: str, visible: Visible = _any_name) -> list[Naming]:
         """Return every visible name the text holds, exactly or nearly, the most similar first.
@@ -119,7 +157,7 @@ class MentionIndex:
         not visible neither hides another nor takes its place.
         """
         words = words_of(text)
-        if not words or not self._list:
+        if not words or not len(self):
             return []
         found: dict[str, Naming] = {}
         exact = self._exact(words, visible)
@@ -133,30 +171,20 @@ class MentionIndex:
             found.values(), key=lambda n: (-n.similarity, -n.specificity, n.start, n.name)
         )
 
-    def _automata(self) -> Iterable[Any]:
-        if len(self._recent_forms) > max(256, len(self._forms) // 8) or (
-            self._main is None and self._recent_forms
-        ):
-            self._main = _automaton(self._forms)
-            self._recent_forms = set()
-            self._recent = None
-        if self._recent is None and self._recent_forms:
-            self._recent = _automaton(self._recent_forms)
-        return [automaton for automaton in (self._main, self._recent) if automaton is not None]
-
     def _exact(self, words: Sequence[Word], visible: Visible) -> list[Naming]:
-        starts, joined = _joined(words)
-        hits = {
-            (bisect_right(starts, end - len(form) + 1) - 1, bisect_right(starts, end - 1) - 1, form)
-            for automaton in self._automata()
-            for end, form in automaton.iter(joined)
-        }
-        named = {  # form -> the visible names that have it, and how surely
-            form: [(n, sure) for n, sure in self._forms[form] if visible(self._list[n])]
-            for form in {form for _, _, form in hits}
-        }
-        kept: list[tuple[int, int, str]] = []
-        known: set[str] = set()  # the first place of a name will do
+        named: dict[tuple[str, ...], list[tuple[int, float]]] = {}
+        hits = list(self._runs(words))
+        for _, _, form in hits:  # the visible names that have it, and how surely
+            if form not in named:
+                having = map(int, self._forms.get(key_of(" ".join(form))))
+                seen = ((n, self._parts(n)) for n in having)
+                named[form] = [
+                    (n, parts.forms[form])
+                    for n, parts in seen
+                    if form in parts.forms and visible(parts.name)
+                ]
+        kept: list[tuple[int, int, tuple[str, ...]]] = []
+        known: set[tuple[str, ...]] = set()  # the first place of a name will do
         reach = -1
         for first, last, form in sorted(hits, key=lambda hit: (hit[0], -hit[1])):
             if named[form] and last > reach:  # not within a longer one that starts before it
@@ -170,6 +198,22 @@ class MentionIndex:
             for number, similarity in named[form]
         ]
 
+    def _runs(self, words: Sequence[Word]) -> Iterator[tuple[int, int, tuple[str, ...]]]:
+        """Yield first word, last word and form of every run of words that is one."""
+        lengths = {
+            word: self._lengths.get(key_of(word)).tolist() for word in {w.folded for w in words}
+        }
+        known: dict[tuple[str, ...], bool] = {}
+        reach = _reaches(words)
+        for first, word in enumerate(words):
+            for length in lengths[word.folded]:
+                if first + length <= reach[first]:
+                    form = tuple(w.folded for w in words[first : first + length])
+                    if form not in known:
+                        known[form] = key_of(" ".join(form)) in self._forms
+                    if known[form]:
+                        yield first, first + length - 1, form
+
     def _near(
         self, text: str, words: Sequence[Word], known: set[str], visible: Visible
     ) -> list[Naming]:
@@ -180,23 +224,27 @@ class MentionIndex:
         namings = (
             self._compare(number, squeezed, words)
             for number in self._blocked(squeezed, visible)
-            if self._list[number] not in known
+            if self._parts(number).name not in known
         )
         return [naming for naming in namings if naming is not None]
 
     def _blocked(self, squeezed: str, visible: Visible) -> list[int]:
         """Return the visible names that share most of their trigrams with the text."""
-        lists = [self._postings[t] for t in _trigrams(squeezed) if t in self._postings]
-        if not lists:
+        lists = [self._postings.get(_packed(trigram)) for trigram in _trigrams(squeezed)]
+        if not any(map(len, lists)):
             return []
-        numbers, counts = np.unique(np.concatenate(lists), return_counts=True)
-        share = counts / np.asarray(self._trigrams)[numbers]
-        order = np.lexsort((numbers, -counts, -share))
-        likely = (int(numbers[at]) for at in order if share[at] >= LEAST_SHARED)
-        return list(islice((n for n in likely if visible(self._list[n])), FUZZY_NAMES))
+        counts = np.bincount(np.concatenate(lists), minlength=len(self))
+        share = counts / np.maximum(self._trigrams.all, 1)
+        numbers = np.flatnonzero(share >= LEAST_SHARED)
+        if len(numbers) > _RANKED:
+            least = np.partition(share[numbers], -_RANKED)[-_RANKED]
+            numbers = numbers[share[numbers] >= least]
+        order = np.lexsort((numbers, -counts[numbers], -share[numbers]))
+        likely = (int(numbers[at]) for at in order)
+        return list(islice((n for n in likely if visible(self._parts(n).name)), FUZZY_NAMES))
 
     def _compare(self, number: int, squeezed: str, words: Sequence[Word]) -> Naming | None:
-        name = self._squeezed[number]
+        name = self._parts(number).squeezed
         if len(name) < SHORTEST_FUZZY:
             return None
         starts, position = [], 0
@@ -226,7 +274,7 @@ class MentionIndex:
     def _coverage(self, number: int, words: Sequence[Word]) -> float:
         there = {word.folded for word in words}
         met = total = 0.0
-        for word in self._words[number]:
+        for word in self._parts(number).words:
             weight = self.weight(word)
             total += weight
             met += weight * (1.0 if word in there else _nearest(word, there))
@@ -235,37 +283,30 @@ class MentionIndex:
     def _naming(
         self, number: int, start: int, end: int, similarity: float, coverage: float
     ) -> Naming:
-        specificity = sum(map(self.weight, self._words[number]))
-        return Naming(start, end, self._list[number], similarity, coverage, specificity)
+        parts = self._parts(number)
+        specificity = sum(map(self.weight, parts.words))
+        return Naming(start, end, parts.name, similarity, coverage, specificity)
 
 
-def _automaton(forms: Iterable[str]) -> Any:
-    import ahocorasick
-
-    automaton = ahocorasick.Automaton()
-    for form in forms:
-        automaton.add_word(form, form)
-    automaton.make_automaton()
-    return automaton
+_SAVED: Final = ("names", "numbers", "forms", "lengths", "having", "postings")
 
 
-def _joined(words: Sequence[Word]) -> tuple[list[int], str]:
-    """Return where each word starts in the joined text, its blank included, and that text.
+def _reaches(words: Sequence[Word]) -> list[int]:
+    """Return for each word the one before which a name that begins with it has to end.
 
-    Words that stand too far apart to be one name are two blanks apart, as no form is.
+    Words that stand too far apart are no one name.
     """
-    starts: list[int] = []
-    parts: list[str] = []
-    position = reach = 0
-    for word in words:
-        if word.start - reach > GAP and parts:
-            parts.append("")
-            position += 1
-        starts.append(position)
-        parts.append(word.folded)
-        position += len(word.folded) + 1
-        reach = word.end
-    return starts, f" {' '.join(parts)} "
+    reaches = [len(words)] * len(words)
+    for at in range(len(words) - 2, -1, -1):
+        apart = words[at + 1].start - words[at].end > GAP
+        reaches[at] = at + 1 if apart else reaches[at + 1]
+    return reaches
+
+
+def _packed(trigram: str) -> int:
+    """Return a number that stands for three characters and no others."""
+    a, b, c = map(ord, trigram)
+    return (a << 42) | (b << 21) | c
 
 
 def _trigrams(squeezed: str) -> set[str]:

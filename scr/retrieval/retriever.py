@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from scr.facts import Revision
-from scr.records import Candidate, Embedder, Mention, Query
+from scr.facts import Fact, Revision
+from scr.records import Candidate, Embedder, Mention, Passage, Query
+from scr.retrieval.columns import Multimap, key_of, part, under
 from scr.retrieval.followup import SURE_NAMING, Carried, carry_over
 from scr.retrieval.hops import Chain, chains_from
-from scr.retrieval.index import KeyIndex
+from scr.retrieval.index import KeyIndex, View
 from scr.retrieval.keys import Key, names_of
 from scr.retrieval.mentions import MentionIndex, Naming
 from scr.retrieval.names import mask_names, passage_around, sentence_around, sentences_of
@@ -50,8 +51,8 @@ class Plan(NamedTuple):
     """What a query names, and the texts that have to be embedded for it."""
 
     query: Query
-    mask: "NDArray[np.bool_]"
-    """Over the versions: those that the query may see."""
+    view: View
+    """The versions that the query may see."""
 
     namings: list[tuple[Naming, int | None, Reading]]
     """Each mention, the turn it stands in, and how the query reads around it."""
@@ -103,8 +104,7 @@ class Retriever:
             sequence: the store's sequence number when it was read, before the changes were.
         """
         last: deque[Revision] = deque(maxlen=1)
-        self._index.follow(_noting(revisions, last), self.embedder)
-        self._name()
+        self._index.follow(_noting(revisions, last), self.embedder, self._name)
         self.sequence = sequence
         if last:  # another process may have written more since `sequence` was read
             self.sequence, self.mark = max(sequence, last[0].sequence), mark_of(last[0])
@@ -117,9 +117,11 @@ class Retriever:
                 fingerprint=self.embedder.fingerprint,
                 sequence=self.sequence,
                 mark=self.mark,
-                versions=list(self._index.versions()),
-                texts=list(self._index.texts),
-                vectors=self._index.vectors,
+                arrays={
+                    **under("index", self._index.arrays()),
+                    **under("mentions", self._mentions.arrays()),
+                    **under("named", self._named.arrays()),
+                },
             )
 
     def __call__(self, query: Query, *, limit: int = 16) -> list[Candidate]:
@@ -134,7 +136,8 @@ class Retriever:
     def many(self, queries: Sequence[Query], *, limit: int = 16) -> list[list[Candidate]]:
         """Return what each query would find by itself; all their texts are embedded at once."""
         plans = [self._plan(query) for query in queries]
-        vectors = self._embed({text for plan in plans if plan.mask.any() for text in plan.texts})
+        asked = [plan for plan in plans if plan.view.rows.total]
+        vectors = self._embed({text for plan in asked for text in plan.texts})
         found: list[list[Candidate]] = []
         reached: list[list[Reached]] = []
         for plan in plans:
@@ -156,38 +159,33 @@ class Retriever:
         """Forget everything that was followed."""
         self._index = KeyIndex()
         self._mentions = MentionIndex()
-        self._versions: dict[str, list[int]] = defaultdict(list)  # name -> versions
-        self._names: list[tuple[str, ...]] = []  # version -> its names
+        self._named = Multimap()  # name -> versions
         self.sequence, self.mark = 0, ""
+
+    def _name(self, version: int, fact: Fact) -> None:
+        """Make the names of a new version findable."""
+        for name in names_of(fact):
+            self._named.add(key_of(name), version)
+            self._mentions.add(name)
 
     def _restore(self, path: Path) -> None:
         snapshot = read_snapshot(path, fingerprint=self.embedder.fingerprint)
         if snapshot is None:
             return
-        self._index.restore(
-            snapshot.versions, snapshot.texts, snapshot.vectors, snapshot.sequence, self.embedder
-        )
-        self._name()
+        self._index.restore(part("index", snapshot.arrays))
+        self._mentions.restore(part("mentions", snapshot.arrays))
+        self._named.restore(part("named", snapshot.arrays))
         self.sequence, self.mark = snapshot.sequence, snapshot.mark
 
-    def _name(self) -> None:
-        """Make the names of the new versions findable."""
-        for version in range(len(self._names), len(self._index)):
-            names = names_of(self._index.facts[version])
-            self._names.append(names)
-            for name in names:
-                self._versions[name].append(version)
-                self._mentions.add(name)
-
     def _plan(self, query: Query) -> Plan:
-        mask = self._index.visible(query)
+        view = self._index.visible(query)
         text = query.text
         opening = text[: 2 * WINDOW]
-        if not mask.any():
-            return Plan(query, mask, [], [])
+        if not view.rows.total:
+            return Plan(query, view, [], [])
 
         def find(said: str) -> list[Naming]:
-            return self._mentions.find(said, partial(self._sees, mask))
+            return self._mentions.find(said, partial(self._sees, view))
 
         found = find(text)
         carried = carry_over(text, found, query.history, find)
@@ -203,10 +201,15 @@ class Retriever:
                 namings.append((naming, None, spans[span]))
         sentences = sentences_of(text)
         dense = [opening, *(sentences[-SENTENCES:] if len(sentences) > 1 else ())]
-        return Plan(query, mask, namings, [*dense, *(c.rewritten for c in carried)])
+        return Plan(query, view, namings, [*dense, *(c.rewritten for c in carried)])
 
-    def _sees(self, mask: "NDArray[np.bool_]", name: str) -> bool:
-        return any(mask[version] for version in self._versions[name])
+    def _sees(self, view: View, name: str) -> bool:
+        return bool(view.mask[self._named.get(key_of(name))].any())
+
+    def _about(self, view: View, name: str) -> list[int]:
+        """Return the visible versions of the facts about the subject of that name."""
+        versions = self._named.get(key_of(name))
+        return [int(version) for version in versions[view.mask[versions]]]
 
     def _candidates(
         self,
@@ -215,10 +218,10 @@ class Retriever:
         vectors: dict[str, "NDArray[np.float32]"],
         limit: int,
     ) -> list[Candidate]:
-        if not plan.mask.any():
+        if not plan.view.rows.total:
             return []
         searched = np.stack([vectors[text] for text in plan.dense])
-        dense = self._index.search(searched, limit, plan.mask)[:limit]
+        dense = self._index.search(searched, limit, plan.view)[:limit]
         about = [self._measure(plan, vectors, v, numbers) for v, numbers in grounded.items()]
         about.sort(key=_promise, reverse=True)
         kept = about[:limit]
@@ -233,8 +236,8 @@ class Retriever:
         """Return the versions about the subjects that are named, with their namings' numbers."""
         grounded: dict[int, list[int]] = defaultdict(list)
         for number, (naming, _, _) in enumerate(plan.namings):
-            for version in self._versions[naming.name]:
-                if plan.mask[version] and (version in grounded or len(grounded) < SCORED):
+            for version in self._about(plan.view, naming.name):
+                if version in grounded or len(grounded) < SCORED:
                     grounded[version].append(number)
         return grounded
 
@@ -250,22 +253,16 @@ class Retriever:
         starts = [
             version
             for version, (naming, _, _) in named.items()
-            if naming
-            and naming.similarity >= SURE_NAMING
-            and self._index.facts[version].id in place
+            if naming and naming.similarity >= SURE_NAMING and self._index.fact(version).id in place
         ]
-        starts.sort(key=lambda version: place[self._index.facts[version].id])
-
-        def followers(target: str) -> list[int]:
-            return [v for v in self._versions.get(target, ()) if plan.mask[v]]
+        starts.sort(key=lambda version: place[self._index.fact(version).id])
 
         reached = []
-        for chain in chains_from(starts, self._index.facts, followers):
+        for chain in chains_from(starts, self._index.fact, partial(self._about, plan.view)):
             first, last = chain.versions[0], chain.versions[-1]
             naming, turn, reading = named[first]
             if naming is not None:
-                keys = [self._index.keys[row] for row in self._index.rows[last]]
-                seen = [chain.see(key, naming.name) for key in keys]
+                seen = [chain.see(key, naming.name) for key in self._index.entry(last).keys]
                 coverage = self._coverage(plan, first, grounded[first])
                 reached.append(Reached(plan, chain, seen, (naming, turn, reading), coverage))
         return reached
@@ -277,7 +274,7 @@ class Retriever:
         further: dict[str, "NDArray[np.float32]"],
     ) -> Candidate:
         """Return the last fact of a chain as a candidate, seen from the subject of the first."""
-        *via, fact = (self._index.facts[version] for version in end.chain.versions)
+        *via, fact = map(self._index.fact, end.chain.versions)
         plain = np.stack([further[key.plain] for key in end.keys])
         masked = np.stack([further[key.masked] for key in end.keys])
         measured = self._compare(end.plan, vectors, end.best, end.keys, plain, masked)
@@ -293,10 +290,10 @@ class Retriever:
         """Return a version as a candidate, with what is measured on it."""
         best = self._best(plan, version, numbers)
         plain, masked = self._index.key_vectors(version)
-        keys = [self._index.keys[row] for row in self._index.rows[version]]
+        fact, keys = self._index.entry(version)
         measured = self._compare(plan, vectors, best, keys, plain, masked)
         coverage = self._coverage(plan, version, numbers)
-        return Candidate(fact=self._index.facts[version], coverage=coverage, **measured)
+        return Candidate(fact=fact, coverage=coverage, **measured)
 
     def _compare(
         self,
@@ -339,6 +336,7 @@ class Retriever:
             "masked_sentence": reading.masked_sentence,
             "masked_passage": reading.masked_passage,
             "masked_fact": _masked_fact(keys, sentence_masked),
+            "passages": _passages(keys, plain @ vectors[reading.sentence]),
             "specificity": naming.specificity if naming else 0.0,
         }
 
@@ -356,10 +354,11 @@ class Retriever:
         namings = [plan.namings[number][0] for number in numbers]
         if not namings:
             return 0.0
-        if self._index.facts[version].names:
+        fact = self._index.fact(version)
+        if fact.names:
             return max(naming.coverage for naming in namings)
         named = {naming.name: naming.coverage * naming.specificity for naming in namings}
-        total = sum(self._mentions.specificity(name) for name in self._names[version])
+        total = sum(self._mentions.specificity(name) for name in names_of(fact))
         return min(sum(named.values()) / total, 1.0) if total else 0.0
 
 
@@ -379,6 +378,17 @@ def _masked_fact(keys: Sequence[Key], nearness: "NDArray[np.float32]") -> str:
     """Return what a fact says: its nearest question and its nearest passage, masked."""
     kinds = ([at for at, key in enumerate(keys) if key.asks is asks] for asks in (True, False))
     return " ".join(keys[max(kind, key=nearness.__getitem__)].masked for kind in kinds if kind)
+
+
+def _passages(keys: Sequence[Key], nearness: "NDArray[np.float32]") -> tuple[Passage, ...]:
+    """Return the passages of a statement that has several, the nearest first."""
+    told = [
+        (key.plain, float(near)) for key, near in zip(keys, nearness, strict=True) if not key.asks
+    ]
+    if len(told) < 2:
+        return ()
+    order = sorted(range(len(told)), key=lambda place: -told[place][1])
+    return tuple(Passage(place=place, text=told[place][0]) for place in order)
 
 
 def _strength(naming: Naming) -> float:

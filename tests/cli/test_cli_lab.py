@@ -6,9 +6,9 @@ import shutil
 
 import pytest
 
+from scr.edits import EditCase
 from scr.lab import training, world
 from scr.lab.model import lab_model_path
-from scr.records import EditCase
 
 
 def test_generate_writes_the_world_that_import_takes_in(scr, tmp_path):

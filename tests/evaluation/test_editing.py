@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import pytest
 
+from scr.edits import EditCase, EditProbe, EditRequest
 from scr.errors import InvalidInput
 from scr.evaluation.benchmarks import LabWorldBenchmark
 from scr.evaluation.editing import CHANGING, STAYING, Reply, ask, probes_of, score, summarize
-from scr.records import EditCase, EditProbe, EditRequest
 
 CASE = EditCase(
     request=EditRequest(

@@ -5,10 +5,10 @@ import copy
 import pytest
 import torch
 
+from scr.edits import EditRequest
 from scr.errors import InvalidInput
 from scr.lab.tokens import build_tokenizer
 from scr.lab.tracing import POSITIONS, SITES, draw, suggested_layers, trace
-from scr.records import EditRequest
 
 LAYERS = 3
 

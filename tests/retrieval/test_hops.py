@@ -23,7 +23,7 @@ def chains(starts, facts=FAMILY):
     def followers(target):
         return [at for at, other in enumerate(facts) if other.subject == target]
 
-    return chains_from(starts, facts, followers)
+    return chains_from(starts, facts.__getitem__, followers)
 
 
 def store_of(facts):

@@ -332,6 +332,19 @@ def test_a_text_without_sentences_is_found_by_any_of_its_passages():
     assert len(found.key) <= LONGEST
 
 
+def test_the_passages_of_a_long_text_come_nearest_first():
+    words = [f"word{number}" for number in range(300)]
+    long = fact("a", subject="Handbook", relation="", kind="text", statement=" ".join(words))
+    short = fact("b", subject="Handbook", relation="", statement="The Handbook is short.")
+    by_id = {
+        c.fact.id: c for c in retriever_of(long, short)(Query(text="Handbook word205 word206"))
+    }
+    assert "word205" in by_id["a"].passages[0].text
+    in_order = sorted(by_id["a"].passages, key=lambda passage: passage.place)
+    assert " ".join(passage.text for passage in in_order) == long.statement
+    assert by_id["b"].passages == ()
+
+
 LONG_LINES = st.text(alphabet="ab。 東", max_size=40).map(lambda text: 99 * text)
 
 

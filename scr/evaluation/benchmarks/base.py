@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Protocol
 
-from scr.records import EditCase
+from scr.edits import EditCase
 
 
 class Benchmark(Protocol):

@@ -7,8 +7,8 @@ of Mitchell et al. 2022, "MEND", arXiv:2110.11309; MQuAKE: Zhong et al. 2023, ar
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from scr.edits import EditCase, EditProbe, Hop, MultiHop
 from scr.errors import InvalidInput
-from scr.records import EditCase, EditProbe, Hop, MultiHop
 
 Fields = dict[str, Any]
 """One record as it is written to JSON."""

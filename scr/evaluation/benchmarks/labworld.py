@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from scr.edits import EditCase, Split
 from scr.lab.cases import draw_cases
 from scr.lab.world import DEFAULT_SEED, DEFAULT_SIZE, generate_world
-from scr.records import EditCase, Split
 
 
 @dataclass(frozen=True)
