@@ -38,7 +38,7 @@ $(BIN)/python:
 
 $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
 	@echo "installing scr into $(VENV) (a few minutes the first time) …"
-	@$(PIP) install --constraint constraints.txt --editable '.[offline]'
+	@$(PIP) install --constraint constraints.txt --editable '.[offline,server]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.demo

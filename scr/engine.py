@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from scr.composition import SystemMessageComposer, TokenCounter
 from scr.errors import InvalidInput, StoreError
@@ -53,6 +53,35 @@ SNAPSHOT_AFTER = 1_000  # revisions: catching up on so many is worth a snapshot 
 SNAPSHOT_SHARE = 0.02  # and on this share of all of them, since each snapshot holds them all
 _KEPT = ("kind", "subject", "aliases", "relation", "questions", "scope", "tags", "rank")
 When = datetime | str | None
+
+
+class Ask(NamedTuple):
+    """A conversation to put facts into, and who asks."""
+
+    messages: Sequence[Message]
+    """In OpenAI's shape; never changed."""
+
+    scope: str | None = None
+    """Facts of this scope and those above it are seen; `None`: the setting's."""
+
+    count_tokens: TokenCounter | None = None
+    """Counts tokens as the model does that will read the messages; else they are estimated."""
+
+    budget: int | None = None
+    """Most tokens that the model has room for; the setting's is never exceeded."""
+
+
+class Composed(NamedTuple):
+    """A conversation with the facts that apply."""
+
+    messages: Sequence[Message]
+    """To send; the very same object if nothing was put in."""
+
+    trace: Trace | None
+    """`None` where there was no question to decide on."""
+
+    text: str
+    """What was put in."""
 
 
 class SCR:
@@ -109,6 +138,16 @@ class SCR:
                     self._save(self._retriever)
             finally:
                 self.store.close()
+
+    def follow(self) -> None:
+        """Bring the index up to the store now, so that the next decision does not have to."""
+        with self._lock:
+            self._current_retriever()
+
+    @property
+    def followed(self) -> int:
+        """Sequence number of the store up to which the index has followed; 0 before the first."""
+        return self._retriever.sequence if self._retriever is not None else 0
 
     # Facts
 
@@ -243,14 +282,51 @@ class SCR:
         timings: dict[str, float] = {}
         query = self._query(*asked, valid_at, as_of, scope)
         (decision,) = self._decide_all([query], timings, confirmer)
-        composer: Composer = SystemMessageComposer(count_tokens)
+        composed = self._compose(messages, query, decision, timings, count_tokens, budget)
+        self._record([composed.trace] if composed.trace else [])
+        return composed.messages, composed.trace
+
+    def run_many(self, asks: Sequence[Ask]) -> list[Composed]:
+        """Do what `run` does for several conversations, whose texts are embedded together.
+
+        The latest facts are read, and the time that a question names is its world time.
+        """
+        composed = [Composed(ask.messages, None, "") for ask in asks]
+        questions = [read_question(ask.messages) for ask in asks]
+        asked = [number for number, question in enumerate(questions) if question is not None]
+        queries = [
+            self._query(*question, None, None, ask.scope)
+            for question, ask in zip(questions, asks, strict=True)
+            if question is not None
+        ]
+        if not queries:
+            return composed
+        timings: dict[str, float] = {}
+        decisions = self._decide_all(queries, timings)
+        for number, query, decision in zip(asked, queries, decisions, strict=True):
+            ask = asks[number]
+            composed[number] = self._compose(
+                ask.messages, query, decision, dict(timings), ask.count_tokens, ask.budget
+            )
+        self._record([made.trace for made in composed if made.trace])
+        return composed
+
+    def _compose(
+        self,
+        messages: Sequence[Message],
+        query: Query,
+        decision: Decision,
+        timings: dict[str, float],
+        count_tokens: TokenCounter | None = None,
+        budget: int | None = None,
+    ) -> Composed:
+        composer: Composer = SystemMessageComposer(count_tokens, self.settings.placement)
         start = time.perf_counter()
         room = self.settings.budget if budget is None else min(budget, self.settings.budget)
         composed, context = composer(messages, decision, room)
         timings["composition"] = (time.perf_counter() - start) * 1e3
         trace = self._trace(query, decision, context, timings)
-        self._record(trace)
-        return composed, trace
+        return Composed(composed, trace, context.text)
 
     def wrap(self, chat_model: "BaseChatModel") -> "ScrChatModel":
         """Return a LangChain chat model that answers with `chat_model` and these facts."""
@@ -471,14 +547,16 @@ class SCR:
         except StoreError:
             log.warning("old traces in %s could not be deleted", self.store.path, exc_info=True)
 
-    def _record(self, trace: Trace) -> None:
-        """Keep the trace; a request never fails because its trace could not be written."""
-        if not self.settings.trace_retention_days:
+    def _record(self, traces: Sequence[Trace]) -> None:
+        """Keep the traces; a request never fails because its trace could not be written."""
+        days = self.settings.trace_retention_days
+        if not days or not traces:
             return
         try:
-            self.store.save_trace(trace, retention_days=self.settings.trace_retention_days)
+            self.store.save_traces(traces, retention_days=days)
         except StoreError:
-            log.warning("trace %s could not be kept", trace.id, exc_info=True)
+            named = ", ".join(trace.id for trace in traces)
+            log.warning("trace %s could not be kept", named, exc_info=True)
 
 
 class _Confirming:

@@ -6,6 +6,12 @@ ScrError                     exit 1  HTTP 500
 │   └── UndeclaredRelation   exit 2  HTTP 422  a closed store does not know this relation
 ├── FactNotFound             exit 3  HTTP 404  no fact has this id
 ├── TraceNotFound            exit 3  HTTP 404  no trace has this id
+├── KeyNotFound              exit 3  HTTP 404  no key in force has this id
+├── KeyRequired              exit 4  HTTP 401  the request shows no key in force
+├── KeyForbids               exit 4  HTTP 403  the request's key does not allow this
+├── RequestTooLarge          exit 5  HTTP 413  a request has more bytes than the server takes
+├── TooManyRequests          exit 5  HTTP 429  a limit on requests is reached
+├── DecisionFailed           exit 5  HTTP 503  no decision, and the server is set to refuse then
 ├── FactConflict             exit 4  HTTP 409  two approved facts fill one slot at one time
 ├── TransitionRefused        exit 4  HTTP 409  a fact's status does not allow this move
 ├── StoreError               exit 5  HTTP 500  the store cannot be read or written
@@ -89,6 +95,53 @@ class TraceNotFound(ScrError):
     def __init__(self, trace_id: str) -> None:
         self.trace_id = trace_id
         super().__init__(f"no trace {trace_id!r}; traces are kept for `trace_retention_days`")
+
+
+class KeyNotFound(ScrError):
+    """No key in force has this id."""
+
+    exit_code = 3
+    http_status = 404
+
+    def __init__(self, key_id: str) -> None:
+        """Name the id."""
+        self.key_id = key_id
+        super().__init__(f"no key {key_id} is in force; `scr keys list` shows those that are")
+
+
+class KeyRequired(ScrError):
+    """The request shows no key in force."""
+
+    exit_code = 4
+    http_status = 401
+
+
+class KeyForbids(ScrError):
+    """The request's key does not allow this."""
+
+    exit_code = 4
+    http_status = 403
+
+
+class RequestTooLarge(ScrError):
+    """A request has more bytes than the server takes."""
+
+    exit_code = 5
+    http_status = 413
+
+
+class TooManyRequests(ScrError):
+    """A limit on the requests at one time, or in one minute, is reached."""
+
+    exit_code = 5
+    http_status = 429
+
+
+class DecisionFailed(ScrError):
+    """The server could not decide whether a fact applies, and is set to refuse such requests."""
+
+    exit_code = 5
+    http_status = 503
 
 
 class FactConflict(ScrError):

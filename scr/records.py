@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 Message = Mapping[str, Any]
 """One message in OpenAI's shape: `{"role": …, "content": …}`, other keys left alone."""
 
+Placement = Literal["system", "user"]
+"""Where facts are put: into the system message, or into the last user message."""
+
 
 class Record(BaseModel):
     """Base of the records: frozen, unknown keys refused."""
@@ -247,6 +250,36 @@ class Context(Record):
 
     tokens: int = 0
     """Tokens of `text`: as the wrapped model counts them where it can, else estimated."""
+
+
+Role = Literal["reader", "editor", "approver", "admin"]
+"""What a key allows, each role what the one before does too: to ask, to propose facts, to approve
+them, to manage keys."""
+
+
+class ApiKey(Record):
+    """A key of the server, without its secret."""
+
+    id: str
+    """Names it in lists and logs."""
+
+    role: Role
+    """What it allows."""
+
+    scopes: tuple[Scope, ...] = Field(min_length=1)
+    """It may see facts of these scopes and of those above them."""
+
+    name: str = ""
+    """Whose it is, or what for."""
+
+    by: str
+    """Who made it."""
+
+    created: Instant
+    """When it was made."""
+
+    revoked: Instant | None = None
+    """When it was revoked; `None`: it is in force."""
 
 
 class TracedMatch(Record):

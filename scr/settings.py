@@ -13,6 +13,7 @@ from pydantic_settings import (
 
 from scr.errors import InvalidInput
 from scr.facts import DEFAULT_SCOPE, Scope, explain
+from scr.records import Placement
 
 CONFIG_FILE = Path("scr.toml")
 
@@ -63,6 +64,17 @@ class Settings(BaseSettings):
     budget: Annotated[int, Field(ge=1)] = 1024
     """Most tokens injected into one prompt: as the wrapped model counts them, where it can count,
     else estimated from the number of bytes."""
+
+    placement: Placement = "system"
+    """Where facts are put: at the end of the system message, or of the last user message, which
+    leaves a cached system prompt alone."""
+
+    decision_timeout: Annotated[float, Field(gt=0)] = 5.0
+    """Seconds after which the server lets a request pass without a decision."""
+
+    fail_closed: bool = False
+    """Whether the server refuses a request on which it could not decide, instead of letting it
+    pass."""
 
     trace_text: bool = False
     """Whether traces keep message text; otherwise hashes and ids only."""

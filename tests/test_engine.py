@@ -292,7 +292,7 @@ def test_a_trace_that_cannot_be_kept_is_loud_and_harmless(knowledge, monkeypatch
     def refuse(*args, **kwargs):
         raise StoreError("disk full")
 
-    monkeypatch.setattr(knowledge.store, "save_trace", refuse)
+    monkeypatch.setattr(knowledge.store, "save_traces", refuse)
     with caplog.at_level(logging.WARNING):
         messages, _ = knowledge.run(ASKED)
     assert messages is not ASKED

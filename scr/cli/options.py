@@ -101,13 +101,16 @@ FactId = Annotated[
 ]
 
 
-def open_knowledge(store: Path | None, *, create: bool = False, quiet: bool = False) -> "SCR":
+def open_knowledge(
+    store: Path | None, *, create: bool = False, quiet: bool = False, **chosen: object
+) -> "SCR":
     """Open the store that options and settings name, together with its engine.
 
     Args:
         store: the path given on the command line, if any.
         create: make a missing store and say so on stderr.
         quiet: do not say so.
+        chosen: settings given on the command line; those that are `None` are not.
 
     Raises:
         StoreMissing: there is none and `create` is off.
@@ -115,7 +118,7 @@ def open_knowledge(store: Path | None, *, create: bool = False, quiet: bool = Fa
     from scr.engine import SCR  # and with it SQLAlchemy, half of the start-up: not for --help
     from scr.store import Store
 
-    settings = load_settings(store=store)
+    settings = load_settings(store=store, **chosen)
     made = create and not settings.store.exists()
     knowledge = SCR(Store.open(settings.store, create=create), settings)
     if made and not quiet:

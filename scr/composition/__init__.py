@@ -3,6 +3,7 @@
 from scr.composition.composer import (
     SystemMessageComposer,
     TokenCounter,
+    append,
     estimate_tokens,
     inject,
 )
@@ -11,6 +12,7 @@ from scr.composition.rendering import render_facts
 __all__ = [
     "SystemMessageComposer",
     "TokenCounter",
+    "append",
     "estimate_tokens",
     "inject",
     "render_facts",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from scr.composition.rendering import render_facts
-from scr.records import Context, Decision, Match, Message
+from scr.records import Context, Decision, Match, Message, Placement
 
 log = logging.getLogger(__name__)
 
@@ -37,17 +37,20 @@ def estimate_tokens(text: str) -> int:
 
 
 class SystemMessageComposer:
-    """A `Composer` that appends the facts to the first system message, or puts one in front.
+    """A `Composer` that appends the facts to the system message, or to the last user message.
 
     The same facts give the same bytes whatever their order, so that prompt caches hold.
     """
 
-    def __init__(self, count_tokens: TokenCounter | None = None) -> None:
+    def __init__(
+        self, count_tokens: TokenCounter | None = None, placement: Placement = "system"
+    ) -> None:
         """Count tokens, budget and `Context.tokens` alike, with `count_tokens`.
 
         Without one, for a model that cannot count, both are `estimate_tokens`' estimates.
         """
         self._count = count_tokens or estimate_tokens
+        self._placement: Placement = placement
 
     def __call__(
         self, messages: Sequence[Message], decision: Decision, budget: int
@@ -57,8 +60,8 @@ class SystemMessageComposer:
         The most probable facts are kept, each with those that lead to it. Of a long statement that
         does not fit, passages are shown: the nearest to the query, as many as fit, in the order of
         the text. A fact of which nothing fits is left out, and the next is tried.
-        `messages` is never changed, and every message but the system message is passed on as the
-        same object.
+        `messages` is never changed, and every message but the one that is added to is passed on as
+        the same object.
         """
         if not decision.applies:
             return messages, Context(text="")
@@ -75,7 +78,7 @@ class SystemMessageComposer:
             log.info("shown in part, by the passages nearest to the query: %s", context.shortened)
         if not context.fact_ids:
             return messages, context
-        return inject(messages, context.text), context
+        return inject(messages, context.text, self._placement), context
 
     def _fit(self, matches: Sequence[Match], budget: int) -> Context:
         kept: dict[str, Shown] = {}
@@ -118,23 +121,33 @@ def _render(shown: Mapping[str, Shown]) -> str:
     return render_facts(list(dict.fromkeys(texts)))
 
 
-def inject(messages: Sequence[Message], text: str) -> list[Message]:
-    """Append `text` to the first system message, or put a system message of it in front.
+def inject(
+    messages: Sequence[Message], text: str, placement: Placement = "system"
+) -> list[Message]:
+    """Append `text` to the first system message (made if there is none), or to the last message.
 
-    `messages` is not changed; all but the system message are passed on as the same objects.
+    `messages` is not changed; all but the one that is added to are passed on as the same objects.
     """
+    if placement == "user":
+        return [*messages[:-1], _added(messages[-1], text)]
     for place, message in enumerate(messages):
         content = message.get("content")
         if message.get("role") in SYSTEM_ROLES and isinstance(content, str | list | None):
-            merged = {**message, "content": _append(content, text)}
-            return [*messages[:place], merged, *messages[place + 1 :]]
+            return [*messages[:place], _added(message, text), *messages[place + 1 :]]
     return [{"role": "system", "content": text}, *messages]
 
 
-def _append(content: str | list[Any] | None, text: str) -> str | list[Any]:
-    """Append after a blank line to a message's content: a string, or a list of parts."""
+def _added(message: Message, text: str) -> Message:
+    return {**message, "content": append(message.get("content"), text)}
+
+
+def append(content: str | list[Any] | None, text: str, kind: str = "text") -> str | list[Any]:
+    """Append after a blank line to a message's content: a string, or a list of parts.
+
+    `kind` is the type of a part that holds text.
+    """
     if not content:
         return text
     if isinstance(content, str):
         return f"{content}\n\n{text}"
-    return [*content, {"type": "text", "text": f"\n\n{text}"}]
+    return [*content, {"type": kind, "text": f"\n\n{text}"}]

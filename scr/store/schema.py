@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from scr.errors import InvalidInput
 from scr.facts import Fact, Revision
 
-SCHEMA = "0001"
+SCHEMA = "0002"
 """The newest migration; a store with a later one was written by a newer version of SCR."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -68,6 +68,20 @@ traces = sa.Table(
     sa.Column("trace", sa.Text, nullable=False),
     sa.Index("traces_by_time", "at"),
 )
+
+keys = sa.Table(
+    "keys",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("hash", sa.Text, nullable=False),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("scopes", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("created", sa.BigInteger, nullable=False),
+    sa.Column("revoked", sa.BigInteger),
+)
+"""API keys of the server: the SHA-256 of each secret, never the secret."""
 
 settings = sa.Table(
     "settings",

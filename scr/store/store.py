@@ -14,8 +14,8 @@ import sqlalchemy as sa
 
 from scr.errors import FactNotFound, InvalidInput, StoreCorrupt, StoreExists
 from scr.facts import Fact, Revision, Status, scopes_above
-from scr.records import Trace, make_query
-from scr.store import packs, search, traces
+from scr.records import ApiKey, Role, Trace, make_query
+from scr.store import keys, packs, search, traces
 from scr.store.database import BUSY_SECONDS, Database
 from scr.store.packs import ImportReport
 from scr.store.schema import current, revisions, settings, to_micros, to_revision
@@ -360,19 +360,53 @@ class Store:
         chosen = self._select(status=status, scope=scope, valid_at=valid_at, as_of=as_of)
         return self._read(_page(chosen.order_by(revisions.c.fact_id), limit, offset))
 
+    # Keys of the server
+
+    def create_key(
+        self, role: Role, scopes: Sequence[str], *, by: str, name: str = ""
+    ) -> tuple[ApiKey, str]:
+        """Make an API key; returns it with its secret, which is shown once and not kept.
+
+        Raises:
+            InvalidInput: role or scopes cannot be used.
+        """
+        with self._database.write() as connection:
+            now = self._clock()
+            return keys.create(connection, role=role, scopes=scopes, name=name, by=by, now=now)
+
+    def api_keys(self) -> builtins.list[ApiKey]:
+        """Return every key, revoked ones too, the oldest first."""
+        with self._database.read() as connection:
+            return keys.every(connection)
+
+    def find_key(self, secret: str) -> ApiKey | None:
+        """Return the key in force that has this secret."""
+        with self._database.read() as connection:
+            return keys.find(connection, secret)
+
+    def revoke_key(self, key_id: str) -> ApiKey:
+        """Revoke a key, for good.
+
+        Raises:
+            KeyNotFound: no key in force has this id.
+        """
+        with self._database.write() as connection:
+            return keys.revoke(connection, key_id, self._clock())
+
     # Traces
 
-    def save_trace(self, trace: Trace, *, retention_days: float = 30.0) -> None:
-        """Keep a trace, and prune as `prune_traces` does.
+    def save_traces(self, kept: Sequence[Trace], *, retention_days: float = 30.0) -> None:
+        """Keep traces, and prune as `prune_traces` does.
 
         A request waits for this: other writers are waited for only a tenth of a second, and a
         power cut may take back the last traces.
 
         Raises:
-            StoreBusy: if another writer takes longer; the trace is not kept.
+            StoreBusy: if another writer takes longer; the traces are not kept.
         """
         with self._traces.write() as connection:
-            traces.save(connection, trace)
+            for trace in kept:
+                traces.save(connection, trace)
             traces.prune(connection, self._clock(), retention_days)
 
     def prune_traces(self, retention_days: float) -> None:

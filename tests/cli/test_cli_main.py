@@ -41,6 +41,8 @@ def test_every_promised_command_is_there():
         "lab",
         "eval",
         "detector",
+        "serve",
+        "keys",
     }
     assert {path[2] for path in COMMANDS if path[1] == "lab"} == {
         "train",

@@ -1,0 +1,140 @@
+"""Keys, scopes and limits."""
+
+import httpx2
+import pytest
+
+from scr.errors import KeyNotFound
+from scr.store import Store
+
+from .running import eventually, open_knowledge
+from .test_contract import ABOUT, OTHER, chat, post, sent
+
+PATH = "/v1/chat/completions"
+
+
+def ask(url, text=ABOUT, **headers):
+    return post(url, PATH, sent(chat(text), stream=False), **headers)
+
+
+@pytest.fixture
+def scoped(tmp_path):
+    with open_knowledge(tmp_path / "scoped.db", scope="acme/support") as knowledge:
+        for scope, target in (("acme/support", "Dana Lee"), ("other", "Bo Chen")):
+            knowledge.add(
+                subject="Company X", relation="chief executive officer", target=target, scope=scope
+            )
+        yield knowledge
+
+
+def test_without_keys_anyone_on_this_machine_may_ask(url):
+    assert ask(url).status_code == 200
+
+
+def test_with_a_key_in_force_everyone_needs_one(serve, knowledge):
+    _, secret = knowledge.store.create_key("reader", ["default"], by="ana")
+    url = serve(knowledge)
+    refused = ask(url)
+    assert refused.status_code == 401
+    assert "scr keys create" in refused.json()["error"]["message"]
+    assert ask(url, **{"x-scr-key": secret + "x"}).status_code == 401
+    for shown in (
+        {"x-scr-key": secret},
+        {"authorization": f"Bearer {secret}"},
+        {"x-api-key": secret},
+    ):
+        assert ask(url, **shown).headers["x-scr-decision"] == "applied"
+    for path in ("/v1/models", "/explain/x"):
+        assert httpx2.get(url + path).status_code == 401
+    for path in ("/healthz", "/readyz", "/metrics"):
+        assert httpx2.get(url + path).status_code == 200
+
+
+def test_a_revoked_key_is_refused_within_a_second(serve, knowledge):
+    key, secret = knowledge.store.create_key("reader", ["default"], by="ana")
+    knowledge.store.create_key("reader", ["default"], by="ana", name="another")
+    url = serve(knowledge)
+    assert ask(url, **{"x-scr-key": secret}).status_code == 200
+    with Store.open(knowledge.store.path) as elsewhere:
+        elsewhere.revoke_key(key.id)
+        with pytest.raises(KeyNotFound):
+            elsewhere.revoke_key(key.id)
+    eventually(lambda: ask(url, **{"x-scr-key": secret}).status_code == 401, 1.5)
+
+
+def test_a_key_sees_facts_of_its_scopes_only(serve, scoped, upstream):
+    _, secret = scoped.store.create_key("reader", ["acme/support"], by="ana")
+    _, both = scoped.store.create_key("reader", ["acme/support", "other"], by="ana")
+    url = serve(scoped)
+    ask(url, **{"x-scr-key": secret})
+    assert b"Dana Lee" in upstream.received[-1].body
+    refused = ask(url, **{"x-scr-key": secret, "x-scr-scope": "other"})
+    assert refused.status_code == 403
+    passed = ask(url, **{"x-scr-key": secret, "x-scr-scope": "acme"})
+    assert passed.headers["x-scr-decision"] == "passed"
+    told = ask(url, **{"x-scr-key": both, "x-scr-scope": "other"})
+    assert b"Bo Chen" in upstream.received[-1].body
+    trace = told.headers["x-scr-trace"]
+    assert httpx2.get(f"{url}/explain/{trace}", headers={"x-scr-key": both}).status_code == 200
+    hidden = httpx2.get(f"{url}/explain/{trace}", headers={"x-scr-key": secret})
+    assert hidden.status_code == 404
+
+
+def test_only_a_hash_of_the_secret_is_kept(knowledge):
+    key, secret = knowledge.store.create_key("admin", ["default"], by="ana", name="ci")
+    assert len(secret) > 50
+    assert knowledge.store.find_key(secret) == key
+    assert knowledge.store.find_key(secret[:-1]) is None
+    assert knowledge.store.find_key("scr_") is None
+    knowledge.store.close()
+    held = b"".join(p.read_bytes() for p in knowledge.store.path.parent.iterdir() if p.is_file())
+    assert secret.encode() not in held
+    assert secret.rpartition("_")[2].encode() not in held
+
+
+def test_our_key_never_reaches_upstream_and_the_clients_own_does(serve, knowledge, upstream):
+    _, secret = knowledge.store.create_key("reader", ["default"], by="ana")
+    url = serve(knowledge, environment={"OPENAI_API_KEY": "sk-theirs"})
+    ask(url, OTHER, authorization=f"Bearer {secret}")
+    assert upstream.received[-1].headers["authorization"] == "Bearer sk-theirs"
+    ask(url, OTHER, **{"x-scr-key": secret, "authorization": "Bearer sk-mine"})
+    got = upstream.received[-1].headers
+    assert got["authorization"] == "Bearer sk-mine"
+    assert not any(secret in value or name.startswith("x-scr") for name, value in got.items())
+
+
+def test_anthropics_key_goes_where_anthropic_looks_for_it(serve, knowledge, upstream):
+    url = serve(knowledge, environment={"ANTHROPIC_API_KEY": "sk-ant"})
+    post(url, "/v1/messages", b"{}")
+    assert upstream.received[-1].headers["x-api-key"] == "sk-ant"
+    assert "authorization" not in upstream.received[-1].headers
+
+
+def test_a_request_that_is_too_large_is_refused(serve, knowledge, upstream):
+    url = serve(knowledge, max_bytes=300)
+    assert ask(url).status_code == 200
+    assert post(url, PATH, b" " * 301).status_code == 413
+
+    def parts():
+        for _ in range(10):
+            yield b" " * 100
+
+    assert httpx2.post(url + PATH, content=parts()).status_code == 413
+    assert len(upstream.received) == 1
+
+
+def test_more_requests_at_one_time_than_allowed_are_refused(serve, knowledge, upstream):
+    upstream.pause = 30
+    url = serve(knowledge, concurrent=1)
+    with httpx2.stream("POST", url + PATH, content=sent(chat(OTHER), stream=True)) as running:
+        parts = running.iter_raw()
+        next(parts)
+        refused = ask(url)
+        assert refused.status_code == 429
+        assert refused.headers["retry-after"] == "1"
+    upstream.pause = 0
+    eventually(lambda: ask(url).status_code == 200)
+
+
+def test_more_requests_a_minute_than_allowed_are_refused(serve, knowledge):
+    url = serve(knowledge, per_minute=3)
+    assert [ask(url).status_code for _ in range(4)] == [200, 200, 200, 429]
