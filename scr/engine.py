@@ -6,14 +6,13 @@ Knows nothing of chat models, HTTP or the terminal, and decides nothing itself.
 """
 
 import getpass
-import hashlib
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, overload
 
 from scr.composition import SystemMessageComposer, TokenCounter
 from scr.errors import InvalidInput, StoreError
@@ -24,15 +23,12 @@ from scr.records import (
     Candidate,
     Composer,
     Confirmer,
-    Context,
     Decision,
     Detector,
     Embedder,
-    Match,
     Message,
     Query,
     Trace,
-    TracedMatch,
     Turn,
     make_query,
 )
@@ -41,8 +37,9 @@ from scr.store import Store
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
+    from langchain_core.runnables import Runnable
 
-    from scr.chat import ScrChatModel
+    from scr.chat import Answerer, Knowledge, ScrChatModel
     from scr.detection import Recalibration
     from scr.retrieval import Retriever
 
@@ -325,20 +322,57 @@ class SCR:
         room = self.settings.budget if budget is None else min(budget, self.settings.budget)
         composed, context = composer(messages, decision, room)
         timings["composition"] = (time.perf_counter() - start) * 1e3
-        trace = self._trace(query, decision, context, timings)
+        trace = Trace.of(query, decision, context, timings, keep=self.settings.trace_text)
         return Composed(composed, trace, context.text)
 
-    def wrap(self, chat_model: "BaseChatModel") -> "ScrChatModel":
-        """Return a LangChain chat model that answers with `chat_model` and these facts."""
+    @overload
+    def wrap(self, answers: "BaseChatModel") -> "ScrChatModel": ...
+
+    @overload
+    def wrap(self, answers: "Runnable[Any, Any]") -> "Runnable[Any, Any]": ...
+
+    @overload
+    def wrap(self, answers: "Callable[[Sequence[Message]], str]") -> "Answerer": ...
+
+    def wrap(self, answers: Any) -> Any:
+        """Return what answers as `answers` does, with the facts that apply.
+
+        Args:
+            answers: a LangChain chat model; any other runnable that reads chat messages; or a
+                function of messages in OpenAI's shape that returns a text.
+
+        Returns:
+            The same kind of thing. A function's answers are texts with an attribute `scr`.
+
+        Raises:
+            InvalidInput: it is none of these.
+        """
         # The one call upwards: `wrap` is how users meet the engine.
-        from scr.chat import ScrChatModel
+        from langchain_core.language_models import BaseChatModel
+        from langchain_core.runnables import Runnable
 
-        if self.settings.confirmer == "model":
-            from scr.detection import ChatConfirmer
+        from scr.chat import Answerer, Augmented, ScrChatModel
 
-            confirming = _Confirming(self, ChatConfirmer(chat_model))
-            return ScrChatModel(inner=chat_model, knowledge=confirming)
-        return ScrChatModel(inner=chat_model, knowledge=self)
+        if isinstance(answers, BaseChatModel):
+            return ScrChatModel(inner=answers, knowledge=self._asking(answers))
+        if isinstance(answers, Runnable):
+            return Augmented(answers, self._asking(None))
+        if callable(answers):
+            return Answerer(answers, self._asking(None))
+        raise InvalidInput(
+            f"{answers!r:.80} answers no messages: wrap a LangChain chat model or runnable, or a "
+            "function of messages"
+        )
+
+    def _asking(self, model: "BaseChatModel | None") -> "Knowledge":
+        """Return this, or what also asks the wrapped model where the setting says so."""
+        if self.settings.confirmer != "model":
+            return self
+        if model is None:
+            raise InvalidInput('the setting `confirmer = "model"` needs a wrapped chat model')
+        from scr.detection import ChatConfirmer
+
+        return _Confirming(self, ChatConfirmer(model))
 
     # Steps
 
@@ -514,32 +548,6 @@ class SCR:
 
     # Traces
 
-    def _trace(
-        self, query: Query, decision: Decision, context: Context, timings: dict[str, float]
-    ) -> Trace:
-        keep = self.settings.trace_text
-        return Trace(
-            at=datetime.now(UTC),
-            query_hash=hashlib.sha256(query.text.encode("utf-8", "surrogatepass")).hexdigest(),
-            query=query if keep else None,
-            scope=query.scope,
-            valid_at=query.valid_at,
-            applies=decision.applies,
-            probability=decision.probability,
-            threshold=decision.threshold,
-            matches=tuple(_traced(match, keep=keep) for match in decision.matches),
-            runner_up=_traced(decision.runner_up, keep=keep) if decision.runner_up else None,
-            reason=decision.reason if keep else "",
-            injected=context.fact_ids,
-            dropped=context.dropped,
-            shortened=context.shortened,
-            injected_tokens=context.tokens,
-            sequence=decision.sequence,
-            detector=decision.detector,
-            embedder=decision.embedder,
-            timings=timings,
-        )
-
     def _prune(self) -> None:
         """Delete traces whose time is over; where that cannot be done now, it is next time."""
         try:
@@ -576,16 +584,6 @@ class _Confirming:
         return self._knowledge.run(
             messages, count_tokens=count_tokens, budget=budget, confirmer=self._confirmer
         )
-
-
-def _traced(match: Match, *, keep: bool) -> TracedMatch:
-    return TracedMatch(
-        fact_id=match.fact.id,
-        via=tuple(fact.id for fact in match.via),
-        probability=match.probability,
-        contributions=match.evidence.contributions,
-        mention=match.evidence.mention if keep else None,
-    )
 
 
 def _login_name() -> str:

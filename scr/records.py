@@ -5,8 +5,10 @@
 The four steps (retrieval, detection, composition, chat) know these records and not each other.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -300,6 +302,17 @@ class TracedMatch(Record):
     mention: Mention | None = None
     """The words that ground the subject; only where `trace_text` is on."""
 
+    @classmethod
+    def of(cls, match: Match, *, keep: bool) -> Self:
+        """Return what a trace keeps of a match; `keep` is whether anyone's words are kept."""
+        return cls(
+            fact_id=match.fact.id,
+            via=tuple(fact.id for fact in match.via),
+            probability=match.probability,
+            mention=match.evidence.mention if keep else None,
+            contributions=match.evidence.contributions,
+        )
+
 
 class Trace(Record):
     """One request: what was asked, decided and injected, and how long each step took.
@@ -367,6 +380,40 @@ class Trace(Record):
 
     timings: dict[str, float]
     """Milliseconds per step."""
+
+    @classmethod
+    def of(
+        cls,
+        query: Query,
+        decision: Decision,
+        context: Context,
+        timings: Mapping[str, float],
+        *,
+        keep: bool,
+    ) -> Self:
+        """Return the trace of a request; `keep` is whether anyone's words are kept."""
+        best = decision.runner_up
+        return cls(
+            at=datetime.now(UTC),
+            query_hash=hashlib.sha256(query.text.encode("utf-8", "surrogatepass")).hexdigest(),
+            query=query if keep else None,
+            scope=query.scope,
+            valid_at=query.valid_at,
+            applies=decision.applies,
+            probability=decision.probability,
+            threshold=decision.threshold,
+            matches=tuple(TracedMatch.of(match, keep=keep) for match in decision.matches),
+            runner_up=TracedMatch.of(best, keep=keep) if best else None,
+            reason=decision.reason if keep else "",
+            injected=context.fact_ids,
+            dropped=context.dropped,
+            shortened=context.shortened,
+            injected_tokens=context.tokens,
+            sequence=decision.sequence,
+            detector=decision.detector,
+            embedder=decision.embedder,
+            timings=dict(timings),
+        )
 
 
 class Embedder(Protocol):

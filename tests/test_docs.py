@@ -1,14 +1,22 @@
 """What the documents say is true: code gives the shown output, commands and settings exist."""
 
+import asyncio
 import contextlib
 import io
 import re
 import shlex
+import sys
+import types
 from pathlib import Path
 
+import httpx2
 import pytest
 
+from scr.chat import ScriptedChatModel
+from scr.server import LocalModel, create_app
 from scr.settings import Settings
+
+from .server.running import open_knowledge, running
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -32,9 +40,50 @@ def test_the_code_of_the_readme_prints_what_it_shows():
     namespace["knowledge"].close()
 
 
+def test_the_clients_of_the_readme_are_answered(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    model = ScriptedChatModel(answers={"": "Dana Lee."})
+    with (
+        open_knowledge(tmp_path / "facts.db") as knowledge,
+        running(create_app(knowledge, LocalModel(model, "lab"))) as url,
+    ):
+        asked = [{"role": "user", "content": "Who runs Company X?"}]
+        namespace = {}
+        for code in blocks("py"):
+            code = code.replace("http://127.0.0.1:8000", url)
+            exec(compile(code, "README.md", "exec"), namespace)  # noqa: S102 - our own README
+        with namespace["client"] as client:
+            answer = client.chat.completions.create(model="lab", messages=asked)
+        assert answer.choices[0].message.content == "Dana Lee."
+        assert namespace["chat"].invoke("Who runs Company X?").content == "Dana Lee."
+        (curl,) = blocks("bash")
+        body = shlex.split(curl)[-1]
+        assert httpx2.post(f"{url}/v1/chat/completions", content=body).status_code == 200
+
+
+def test_the_code_about_the_server_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("litellm", "litellm.integrations", "litellm.integrations.custom_logger"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    stand_in = type("CustomLogger", (), {})
+    sys.modules["litellm.integrations.custom_logger"].CustomLogger = stand_in
+    namespace = {}
+    for code in blocks("py", (ROOT / "docs" / "server.md").read_text(encoding="utf-8")):
+        exec(compile(code, "server.md", "exec"), namespace)  # noqa: S102 - our own document
+    knowledge, hook = namespace["knowledge"], namespace["hook"]
+    knowledge.add(subject="Company X", relation="chief executive officer", target="Dana Lee")
+    data = {"messages": [{"role": "user", "content": "Who is the CEO of Company X?"}]}
+    asyncio.run(hook.async_pre_call_hook(None, None, data, "completion"))
+    assert "Dana Lee" in data["messages"][0]["content"]
+    assert knowledge.store.trace(data["metadata"]["scr_trace"]).applies
+    knowledge.close()
+    hook.knowledge.close()
+
+
 def commands():
     lab = (ROOT / "docs" / "lab.md").read_text(encoding="utf-8")
-    shown = blocks("") + blocks("", lab)
+    server = (ROOT / "docs" / "server.md").read_text(encoding="utf-8")
+    shown = blocks("") + blocks("", lab) + blocks("", server)
     lines = [line for block in shown for line in block.splitlines()]
     return [line for line in lines if line.startswith(("scr ", "make "))]
 

@@ -34,7 +34,9 @@ def serve(
         str | None,
         typer.Option("--model", metavar="NAME", help="Instead: lab, a folder or a hub id."),
     ] = None,
-    host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option("--host", metavar="ADDRESS", help="Address to listen on.")
+    ] = "127.0.0.1",
     port: Annotated[
         int, typer.Option("--port", metavar="N", min=0, max=65535, help="0 takes a free one.")
     ] = 8000,
@@ -57,7 +59,8 @@ def serve(
         int, typer.Option("--max-concurrent", metavar="N", min=1, help="Requests at one time.")
     ] = 512,
     rate: Annotated[
-        float, typer.Option("--rate", metavar="N", min=0, help="Requests a minute of one caller; 0: any.")
+        float,
+        typer.Option("--rate", metavar="N", min=0, help="Requests a minute of a caller; 0: any."),
     ] = 0,
     store: StorePath = None,
     as_json: AsJson = False,
