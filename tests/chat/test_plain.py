@@ -5,7 +5,6 @@ from langchain_core.runnables import RunnableLambda
 
 from scr.chat import ScriptedChatModel
 from scr.errors import InvalidInput
-
 from tests.server.running import open_knowledge
 
 ABOUT = "Who is the owner of Company X?"
