@@ -7,7 +7,7 @@ from typing import NamedTuple
 from scr.facts import Fact
 from scr.retrieval.names import mask_names, names_in, sentences_of
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the keys of a fact change, so that older snapshots are rebuilt."""
 
 PASSAGE = 400  # characters from which a passage of a long text ends at the next sentence

@@ -10,12 +10,15 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
+from anyascii import anyascii
+
 LONGEST_CACHED = 64  # characters of a word whose folded form is kept
 
 MASK = "it"
 """What stands in a masked text where the subject's name stood."""
 
 _WORD_BY_WORD = "\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"  # no spaces
+_UNSPACED = re.compile(f"[{_WORD_BY_WORD}]")
 _WORD = re.compile(
     rf"[{_WORD_BY_WORD}]|[^\W_{_WORD_BY_WORD}]+(?:['\u2019][^\W\d_{_WORD_BY_WORD}]+)*[+#]*"
 )
@@ -53,7 +56,11 @@ class Word(NamedTuple):
 
 
 def fold(word: str) -> str:
-    """Return a word without case, diacritics, apostrophes and possessive ending."""
+    """Return a word in Latin letters, without case, diacritics, apostrophes, possessive ending.
+
+    Words of scripts that are written without spaces stay in them: their romanizations tell too
+    little.
+    """
     # Queries are anyone's: what is kept of them must not grow with the length of their words.
     return _fold_kept(word) if len(word) <= LONGEST_CACHED else _fold(word)
 
@@ -63,7 +70,11 @@ def _fold(word: str) -> str:
     if bare.isascii():
         return bare.casefold()
     parts = unicodedata.normalize("NFKD", bare)
-    return "".join(part for part in parts if not unicodedata.combining(part)).casefold()
+    plain = "".join(part for part in parts if not unicodedata.combining(part)).casefold()
+    if plain.isascii() or _UNSPACED.search(plain):
+        return plain
+    latin = anyascii(plain).casefold()
+    return "".join(filter(str.isalnum, latin)) or plain
 
 
 _fold_kept = lru_cache(maxsize=65_536)(_fold)

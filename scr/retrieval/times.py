@@ -1,8 +1,9 @@
 """The time a question is about: "Who was the mayor in 2015?" asks for the mayor of then.
 
 One deterministic rule: a question that names exactly one time, after a preposition that places
-something in it, is about that time. Years inside names ("the 2010 World Cup") and open spans
-("since 2019", "until 2019") place nothing.
+something in it, is about that time; so is one with a time told from today ("last year", "two weeks
+ago"). Years inside names ("the 2010 World Cup") and open spans ("since 2019", "until 2019", "since
+last year") place nothing.
 """
 
 import calendar
@@ -31,6 +32,28 @@ _WHEN: Final = (
 _PLACED: Final = r"\b(?:in|during|on|as\s+of|around|throughout)\s+"
 _ENDS: Final = r"(?![-\w]|\s*(?:-|–|to|and)\s*[12][0-9]{3}\b)"  # not "in 2010-2012"
 _FORMS: Final = tuple(re.compile(_PLACED + form + _ENDS, re.IGNORECASE) for form in _WHEN)
+_NUMBERS: Final = (
+    "a",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+)
+_COUNTS: Final = {word: max(number, 1) for number, word in enumerate(_NUMBERS)} | {"an": 1}
+_UNITS: Final = {"day": 1, "week": 7, "month": 30.44, "year": 365.24}  # days
+_OPEN_SPAN: Final = r"(?<!since )(?<!until )(?<!till )(?<!before )(?<!after )(?<!by )"
+_RELATIVE: Final = re.compile(
+    rf"\b{_OPEN_SPAN}(?:(?P<count>\d{{1,3}}|{'|'.join(_COUNTS)})\s+(?P<unit>day|week|month|year)s?\s+ago"
+    r"|(?P<side>last|next)\s+(?P<period>week|month|year|spring|summer|autumn|fall|winter)"
+    r"|(?P<day>yesterday|tomorrow))\b(?!['\u2019])",
+    re.IGNORECASE,
+)
 
 
 def time_asked(text: str, now: datetime) -> datetime | None:
@@ -48,7 +71,39 @@ def time_asked(text: str, now: datetime) -> datetime | None:
     for form in _FORMS:  # from precise to vague; what one has read is not read again
         named |= {_last_moment(found.groupdict(), now) for found in form.finditer(rest)}
         rest = form.sub(" ", rest)
+    named |= {_from_today(found.groupdict(), now) for found in _RELATIVE.finditer(rest)}
     return named.pop() if len(named) == 1 else None
+
+
+def _from_today(parts: dict[str, str | None], now: datetime) -> datetime | None:
+    """Return the moment that words such as "last year" stand for."""
+    if parts["day"]:
+        return now + timedelta(days=1 if parts["day"].lower() == "tomorrow" else -1)
+    if parts["unit"]:
+        count = _COUNTS.get(str(parts["count"]).lower()) or int(str(parts["count"]))
+        try:
+            return now - timedelta(days=count * _UNITS[parts["unit"].lower()])
+        except OverflowError:
+            return None
+    period, back = str(parts["period"]).lower(), str(parts["side"]).lower() == "last"
+    if period == "week":
+        return now + timedelta(days=-7 if back else 7)
+    if period == "month":
+        first = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        shown = first - timedelta(days=1) if back else first + timedelta(days=32)
+        return _end_of(shown.year, shown.month)
+    if period == "year":
+        return _end_of(now.year + (-1 if back else 1), 12)
+    month = 2 if period == "winter" else _SEASON_ENDS[period]
+    ends = [_end_of(now.year + years, month) for years in (-1, 0, 1)]
+    passed = [end for end in ends if end < now]
+    return passed[-1] if back else next(end for end in ends if end >= now)
+
+
+def _end_of(year: int, month: int) -> datetime:
+    """Return the last moment of a month."""
+    days = calendar.monthrange(year, month)[1]
+    return datetime(year, month, 1, tzinfo=UTC) + timedelta(days=days, microseconds=-1)
 
 
 def _last_moment(parts: dict[str, str | None], now: datetime) -> datetime | None:

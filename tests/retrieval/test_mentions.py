@@ -43,6 +43,11 @@ def found(index, text, least=0.9):
         ("C++", "Who designed C++?"),
         ("東京", "東京はどこですか"),
         ("Зоя Иванова", "Где родилась Зоя Иванова?"),
+        ("Зоя Иванова", "Where was Zoya Ivanova born?"),
+        ("Zoya Ivanova", "Where was Зоя Иванова born?"),
+        ("Νίκος Σαράφης", "Who is Nikos Sarafis?"),
+        ("Søren Łukaszewicz", "where does soren lukaszewicz live"),
+        ("Groß & Söhne", "Who owns gross & sohne?"),
         ("St. Louis", "Who is the mayor of St.\nLouis?"),
     ],
 )

@@ -71,3 +71,39 @@ def test_no_text_raises(text):
 def test_every_form_of_a_day_gives_that_day(date):
     for form in ("%Y-%m-%d", "%d %B %Y", "%B %d, %Y", "the %d of %B %Y"):
         assert day(f"Who led Acme on {date.strftime(form)}?") == date.isoformat()
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("Who ran Company X last year?", "2025-12-31"),
+        ("Who ran it two years ago?", "2024-06-15"),
+        ("who was on call yesterday", "2026-06-14"),
+        ("Who will be the chair next year?", "2027-12-31"),
+        ("Which price applied last month?", "2026-05-31"),
+        ("Who owned it 3 months ago?", "2026-03-16"),
+        ("Who led the team last spring?", "2026-05-31"),
+        ("Who led the team last winter?", "2026-02-28"),
+        ("Who led the team last autumn?", "2025-11-30"),
+        ("Who takes over next summer?", "2026-08-31"),
+        ("Who won a week ago?", "2026-06-08"),
+    ],
+)
+def test_a_time_told_from_today(text, moment):
+    now = datetime(2026, 6, 15, 12, tzinfo=UTC)
+    assert time_asked(text, now).date().isoformat() == moment
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "What has changed since last year?",
+        "Who was in charge before last year?",
+        "Who sang Yesterday's hit?",
+        "Was it cheaper last year or last month?",
+        "What is the last year of the plan's term in 2019?",
+        "Who won 999 years ago? And 998 years ago?",
+    ],
+)
+def test_no_single_time_told_from_today(text):
+    assert time_asked(text, datetime(2026, 6, 15, 12, tzinfo=UTC)) is None
