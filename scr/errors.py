@@ -10,6 +10,7 @@ ScrError                     exit 1  HTTP 500
 ├── KeyRequired              exit 4  HTTP 401  the request shows no key in force
 ├── KeyForbids               exit 4  HTTP 403  the request's key does not allow this
 ├── RequestTooLarge          exit 5  HTTP 413  a request has more bytes than the server takes
+├── RequestTooSlow           exit 5  HTTP 408  a request's body did not arrive in time
 ├── TooManyRequests          exit 5  HTTP 429  a limit on requests is reached
 ├── DecisionFailed           exit 5  HTTP 503  no decision, and the server is set to refuse then
 ├── FactConflict             exit 4  HTTP 409  two approved facts fill one slot at one time
@@ -130,11 +131,23 @@ class RequestTooLarge(ScrError):
     http_status = 413
 
 
+class RequestTooSlow(ScrError):
+    """A request's body did not arrive in time."""
+
+    exit_code = 5
+    http_status = 408
+
+
 class TooManyRequests(ScrError):
     """A limit on the requests at one time, or in one minute, is reached."""
 
     exit_code = 5
     http_status = 429
+
+    def __init__(self, reason: str, wait: float = 1.0) -> None:
+        """Say which limit, and after how many seconds to try again."""
+        self.wait = wait
+        super().__init__(f"{reason}; try again in {max(round(wait), 1)} s")
 
 
 class DecisionFailed(ScrError):

@@ -6,6 +6,7 @@ The four steps (retrieval, detection, composition, chat) know these records and 
 """
 
 import hashlib
+import secrets
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkabl
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from scr.errors import InvalidInput
-from scr.facts import DEFAULT_SCOPE, Fact, Instant, Scope, explain, new_id
+from scr.facts import DEFAULT_SCOPE, Fact, Instant, Scope, explain
 
 if TYPE_CHECKING:
     import numpy as np
@@ -321,11 +322,14 @@ class Trace(Record):
     can be replayed.
     """
 
-    id: str = Field(default_factory=new_id)
+    id: str = Field(default_factory=lambda: secrets.token_hex(16))
     """ULID; also in the response's metadata."""
 
     at: Instant
     """When."""
+
+    caller: str = ""
+    """Id of the key that asked; empty where none was needed."""
 
     query_hash: str
     """SHA-256 (hex) of the query's text."""
@@ -390,11 +394,13 @@ class Trace(Record):
         timings: Mapping[str, float],
         *,
         keep: bool,
+        caller: str = "",
     ) -> Self:
         """Return the trace of a request; `keep` is whether anyone's words are kept."""
         best = decision.runner_up
         return cls(
             at=datetime.now(UTC),
+            caller=caller,
             query_hash=hashlib.sha256(query.text.encode("utf-8", "surrogatepass")).hexdigest(),
             query=query if keep else None,
             scope=query.scope,

@@ -1,6 +1,5 @@
 """`scr serve` and `scr keys`: the server in front of a model, and who may ask it."""
 
-import ipaddress
 import logging
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
@@ -100,13 +99,9 @@ def _behind(upstream: str | None, model: str | None, timeout: float) -> "Upstrea
 
 def _check_address(host: str, knowledge: "SCR") -> None:
     """Refuse to let other machines in where no key is asked for."""
-    if any(key.revoked is None for key in knowledge.store.api_keys()):
-        return
-    try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
+    from scr.server.access import is_loopback
+
+    if not knowledge.store.api_keys() and not is_loopback(host):
         raise InvalidInput(
             f"the store has no keys, so that anyone who reaches {host} could ask: make one with "
             "`scr keys create`, or listen on 127.0.0.1"
@@ -125,10 +120,22 @@ def _run(application: "FastAPI", host: str, port: int, knowledge: "SCR", *, as_j
     root.setLevel(logging.INFO)
     logging.getLogger("httpx2").setLevel(logging.WARNING)  # it logs every URL
     config = uvicorn.Config(
-        application, host, port, log_config=None, access_log=False, timeout_graceful_shutdown=30
+        application,
+        host,
+        port,
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,  # an address that anyone can claim is none
+        server_header=False,  # upstream's own are passed on
+        date_header=False,
+        timeout_graceful_shutdown=30,
     )
 
     class Announcing(uvicorn.Server):
+        async def shutdown(self, sockets: Any = None) -> None:
+            application.state.gateway.ready = False  # balancers look elsewhere while streams end
+            await super().shutdown(sockets)
+
         async def startup(self, sockets: Any = None) -> None:
             await super().startup(sockets)
             if self.started:
@@ -140,7 +147,7 @@ def _run(application: "FastAPI", host: str, port: int, knowledge: "SCR", *, as_j
 
 def _announce(url: str, knowledge: "SCR", *, as_json: bool) -> None:
     open_to = "this machine only: no keys are set, `scr keys create` makes one"
-    if any(key.revoked is None for key in knowledge.store.api_keys()):
+    if knowledge.store.api_keys():
         open_to = "whoever shows a key"
     if as_json:
         print_json({"url": url, "base_url": f"{url}/v1", "open_to": open_to})

@@ -1,22 +1,25 @@
 """Who asks, and which facts they may see."""
 
 import hashlib
-import time
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+import hmac
+import ipaddress
+import re
+from collections.abc import Mapping
 from typing import Final, NamedTuple
+from urllib.parse import urlsplit
 
-from scr.errors import KeyForbids, KeyRequired
-from scr.facts import scopes_above
-from scr.records import ApiKey, Role
+from pydantic import TypeAdapter, ValidationError
+
+from scr.errors import InvalidInput, KeyForbids, KeyRequired
+from scr.facts import Scope, explain, scopes_above
+from scr.records import ApiKey, Role, Trace
 from scr.store import Store
 
 KEY_HEADER: Final = "x-scr-key"
 SCOPE_HEADER: Final = "x-scr-scope"
 ROLES: Final[tuple[Role, ...]] = ("reader", "editor", "approver", "admin")
-_REMEMBERED: Final = 1.0  # seconds after which a revoked key is refused everywhere, at the latest
-_SECRETS: Final = 1_000  # that are remembered
-_PREFIX: Final = "scr_"
+_SECRET: Final = re.compile(r"scr_[0-9a-f]{12}_[\w-]+")
+_SCOPE: Final[TypeAdapter[str]] = TypeAdapter(Scope)
 
 
 class Caller(NamedTuple):
@@ -30,12 +33,28 @@ class Caller(NamedTuple):
 
     role: Role
 
+    @property
+    def key(self) -> str:
+        """Id of the key; empty where none is needed."""
+        return "" if self.scopes is None else self.name
+
+    def explains(self, trace: Trace) -> bool:
+        """Whether a decision may be shown: one's own, or any that an administrator's key covers."""
+        own = trace.caller == self.key
+        return self.sees(trace.scope) and (own or self.role == "admin")
+
     def scope(self, asked: str | None, default: str) -> str:
         """Return the scope to decide in: the one asked for, else the key's first.
 
         Raises:
             KeyForbids: the key may not see it.
+            InvalidInput: it is no scope.
         """
+        if asked is not None:
+            try:
+                asked = _SCOPE.validate_python(asked)
+            except ValidationError as error:
+                raise InvalidInput(f"{SCOPE_HEADER}: {explain(error)}") from error
         if self.scopes is None:
             return asked or default
         if asked is None:
@@ -50,32 +69,35 @@ class Caller(NamedTuple):
 
 
 class Doorkeeper:
-    """Checks keys against the store; what it found is remembered for a second."""
+    """Checks keys; all of them are held in memory, and read again by `refresh`."""
 
-    def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
-        """Check against the keys of `store`."""
+    def __init__(self, store: Store) -> None:
+        """Check against the keys of `store`; `refresh` comes before the first check."""
         self._store = store
-        self._clock = clock
-        self._needed = (-_REMEMBERED, False)
-        self._known: OrderedDict[bytes, tuple[float, ApiKey | None]] = OrderedDict()
+        self._keys: list[tuple[ApiKey, str]] = []
+
+    def refresh(self) -> None:
+        """Read the keys; called twice a second, so that a revoked one is soon refused."""
+        self._keys = self._store.key_hashes()
 
     @property
     def keys_needed(self) -> bool:
-        """Whether the store has any key in force; without one, only this machine may ask."""
-        then, needed = self._needed
-        if self._clock() - then >= _REMEMBERED:
-            needed = any(key.revoked is None for key in self._store.api_keys())
-            self._needed = (self._clock(), needed)
-        return needed
+        """Whether the store ever had a key; if not, only this machine may ask.
+
+        Revoking the last one must not open the door.
+        """
+        return bool(self._keys)
 
     def admit(self, headers: Mapping[str, str], address: str, role: Role = "reader") -> Caller:
         """Return who asks.
 
         Raises:
             KeyRequired: a key is needed, and none in force is shown.
-            KeyForbids: the key's role does not allow what `role` does.
+            KeyForbids: the key's role does not allow what `role` does; or no key is needed, and
+                the request comes from another machine or from a page of another site.
         """
         if not self.keys_needed:
+            _require_local(headers, address)
             return Caller(address, None, "admin")
         secret = secret_in(headers)
         key = self._find(secret) if secret else None
@@ -90,29 +112,43 @@ class Doorkeeper:
         return Caller(key.id, key.scopes, key.role)
 
     def _find(self, secret: str) -> ApiKey | None:
-        digest = hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
-        then, key = self._known.get(digest, (-_REMEMBERED, None))
-        if self._clock() - then >= _REMEMBERED:
-            key = self._store.find_key(secret)
-            self._known[digest] = (self._clock(), key)
-            self._known.move_to_end(digest)
-            if len(self._known) > _SECRETS:
-                self._known.popitem(last=False)
-        return key
+        digest = hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
+        found = [key for key, held in self._keys if hmac.compare_digest(held, digest)]
+        return found[0] if found and found[0].revoked is None else None
+
+
+def _require_local(headers: Mapping[str, str], address: str) -> None:
+    """Refuse other machines, and pages that a browser on this one shows (CSRF, DNS rebinding)."""
+    if not is_loopback(address):
+        raise KeyForbids("without keys only this machine may ask: `scr keys create` makes one")
+    host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
+    origin = headers.get("origin")
+    own = origin is None or urlsplit(origin).netloc == headers.get("host")
+    if not is_loopback(host) or not own or headers.get("sec-fetch-site") == "cross-site":
+        raise KeyForbids(
+            "without keys no page of another site may ask, and this server is reached as "
+            "127.0.0.1 or localhost only: `scr keys create` makes a key"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or address means this machine."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def secret_in(headers: Mapping[str, str]) -> str | None:
     """Return the key that a request shows, wherever its client can put one."""
     if own := headers.get(KEY_HEADER):
         return own
-    bearer = headers.get("authorization", "")
-    for shown in (bearer.removeprefix("Bearer ").strip(), headers.get("x-api-key", "")):
-        if shown.startswith(_PREFIX):
-            return shown
+    for name in ("authorization", "x-api-key", "api-key"):
+        if found := _SECRET.search(headers.get(name, "")):
+            return found[0]
     return None
 
 
-def is_ours(name: str, value: str) -> bool:
+def is_ours(value: str) -> bool:
     """Whether a header carries a key of ours, which upstream must not see."""
-    bare = value.removeprefix("Bearer ").strip()
-    return name in ("authorization", "x-api-key") and bare.startswith(_PREFIX)
+    return _SECRET.search(value) is not None

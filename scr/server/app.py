@@ -14,9 +14,16 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 import scr
-from scr.errors import RequestTooLarge, ScrError, TooManyRequests, TraceNotFound
+from scr.errors import (
+    RequestTooLarge,
+    RequestTooSlow,
+    ScrError,
+    TooManyRequests,
+    TraceNotFound,
+)
 from scr.facts import new_id
 from scr.records import Trace
 from scr.server.gateway import Gateway, Limits, NotServed, keep_following
@@ -37,6 +44,7 @@ FOLLOWING: Final = 0.5
 
 _REQUEST_ID: Final = "x-request-id"
 _SOUND_ID: Final = re.compile(r"[\w.:-]{1,128}")
+_HUNG_UP: Final = 499  # as nginx logs it
 _NOT_COUNTED: Final = {"/healthz", "/readyz", "/metrics"}
 
 
@@ -59,6 +67,7 @@ _ERRORS: Final[dict[int | str, dict[str, Any]]] = {
     401: {"model": ErrorBody, "description": "No key in force is shown."},
     403: {"model": ErrorBody, "description": "The key does not allow this."},
     404: {"model": ErrorBody, "description": "There is no such thing."},
+    408: {"model": ErrorBody, "description": "The body did not arrive in time."},
     413: {"model": ErrorBody, "description": "The body is too large."},
     422: {"model": ErrorBody, "description": "The request cannot be used."},
     429: {"model": ErrorBody, "description": "Too many requests."},
@@ -92,11 +101,12 @@ def create_app(
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         await gateway.start()
         following = asyncio.create_task(keep_following(gateway, FOLLOWING))
-        yield
-        following.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await following
-        await gateway.stop()
+        try:
+            yield
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+            await gateway.stop()
 
     app = FastAPI(title="SCR", version=scr.__version__, lifespan=lifespan)
     app.state.gateway = gateway
@@ -146,7 +156,7 @@ def _add_own(app: FastAPI, gateway: Gateway) -> None:
         """Return the decision on a request, by the id in its `x-scr-trace` header."""
         caller = gateway.admit(request)
         trace = await run_in_threadpool(gateway.knowledge.store.trace, trace_id)
-        if not caller.sees(trace.scope):
+        if not caller.explains(trace):
             raise TraceNotFound(trace_id)
         return trace
 
@@ -171,27 +181,38 @@ def _add_own(app: FastAPI, gateway: Gateway) -> None:
 def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(ScrError)
     async def refused(request: Request, error: ScrError) -> JSONResponse:
-        body = _shaped(request, str(error), type(error).__name__)
-        headers = {"retry-after": "1"} if isinstance(error, TooManyRequests) else {}
-        if isinstance(error, RequestTooLarge):
+        status, reason, headers = error.http_status, str(error), {}
+        if isinstance(error, TooManyRequests):
+            headers["retry-after"] = str(max(round(error.wait), 1))
+        if isinstance(error, RequestTooLarge | RequestTooSlow):
             headers["connection"] = "close"  # what is left of the body is not read
-        return JSONResponse(body, type(error).http_status, headers=headers)
+        if status == 500:  # such messages name files
+            log.error("failed: %s", error)
+            reason = "the server could not do this; its log says why"
+        body = _shaped(request.url.path, reason, type(error).__name__)
+        return JSONResponse(body, status, headers=headers)
+
+    @app.exception_handler(Exception)
+    async def failed(request: Request, error: Exception) -> JSONResponse:
+        reason = "the server could not do this; its log says why"
+        return JSONResponse(_shaped(request.url.path, reason, "server_error"), 500)
 
     @app.exception_handler(NotServed)
     async def not_served(request: Request, _error: NotServed) -> JSONResponse:
         reason = "a local model does not speak it: use /v1/chat/completions, or `--upstream`"
         message = f"{request.url.path}: {reason}"
-        return JSONResponse(_shaped(request, message, "not_implemented"), 501)
+        return JSONResponse(_shaped(request.url.path, message, "not_implemented"), 501)
 
     @app.exception_handler(HTTPException)
     async def unknown(request: Request, error: HTTPException) -> JSONResponse:
         message = f"{request.method} {request.url.path}: {error.detail}"
-        body = _shaped(request, message, "invalid_request_error")
+        body = _shaped(request.url.path, message, "invalid_request_error")
         return JSONResponse(body, error.status_code, headers=dict(error.headers or {}))
 
 
-def _shaped(request: Request, message: str, kind: str) -> Mapping[str, Any]:
-    return error_body(message, kind, anthropic=request.url.path == MESSAGES.path)
+def _shaped(path: str, message: str, kind: str) -> Mapping[str, Any]:
+    sound = message.encode("utf-8", "backslashreplace").decode()  # it may quote a lone surrogate
+    return error_body(sound, kind, anthropic=path == MESSAGES.path)
 
 
 class _Observed:
@@ -226,9 +247,11 @@ class _Observed:
             with self._gateway.concurrency.taken():
                 await self._app(scope, receive, observed)
         except TooManyRequests as error:
-            refused = error_body(str(error), type(error).__name__)
+            refused = _shaped(scope["path"], str(error), type(error).__name__)
             response = JSONResponse(refused, error.http_status, headers={"retry-after": "1"})
             await response(scope, receive, observed)
+        except ClientDisconnect:
+            status = _HUNG_UP  # in the middle of its own request: nobody is there to be told
         finally:
             route = getattr(scope.get("route"), "path", "unknown")
             self._gateway.metrics.requests.labels(route, str(status)).inc()

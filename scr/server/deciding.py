@@ -5,25 +5,34 @@ While one batch is decided on, in a thread, the next one gathers. Nobody waits f
 
 import asyncio
 import contextlib
-import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, Protocol
+from functools import partial
+from typing import Any, Final, NamedTuple, Protocol
 
 from scr.engine import Ask, Composed
+from scr.records import Trace
 
 LARGEST: Final = 32  # requests that are decided on together
-
-log = logging.getLogger(__name__)
+WAITED_FOR: Final = 64  # changes of the store that a decision waits for; more are followed beside
 
 
 class Knowledge(Protocol):
     """What deciding needs of the engine; `scr.engine.SCR` is one."""
 
-    def run_many(self, asks: Sequence[Ask]) -> list[Composed]:
+    def run_many(self, asks: Sequence[Ask], *, most: int | None = None) -> list[Composed]:
         """Return each conversation with the facts that apply, and its trace."""
         ...
+
+    def record(self, traces: Sequence[Trace]) -> None:
+        """Keep traces."""
+        ...
+
+
+class _Waiting(NamedTuple):
+    ask: Ask
+    future: "asyncio.Future[Composed]"
 
 
 class Decider:
@@ -33,22 +42,26 @@ class Decider:
         """Decide by `knowledge`; tell `batched` how many requests each batch holds."""
         self._knowledge = knowledge
         self._batched = batched
-        self._waiting: deque[tuple[Ask, asyncio.Future[Composed]]] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="scr-decide")
         self._work: asyncio.Task[None] | None = None
 
     async def decide(self, ask: Ask, timeout: float) -> Composed:
-        """Return the conversation with the facts that apply.
+        """Return the conversation with the facts that apply; its trace is kept.
 
         Raises:
             TimeoutError: it takes longer than `timeout` seconds.
             Exception: whatever the decision itself raised.
         """
-        future: asyncio.Future[Composed] = asyncio.get_running_loop().create_future()
-        self._waiting.append((ask, future))
+        waiting = _Waiting(ask, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
         if self._work is None or self._work.done():
             self._work = asyncio.create_task(self._run())
-        return await asyncio.wait_for(future, timeout)
+        try:
+            return await asyncio.wait_for(waiting.future, timeout)
+        finally:
+            with contextlib.suppress(ValueError):  # whoever gave up must not be kept waiting
+                self._waiting.remove(waiting)
 
     async def close(self) -> None:
         """Give up what waits, and end the thread."""
@@ -56,39 +69,42 @@ class Decider:
             self._work.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._work
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
 
     async def _run(self) -> None:
         while self._waiting:
-            batch = self._next()
-            if not batch:
-                continue
-            self._batched(len(batch))
+            count = min(LARGEST, len(self._waiting))
+            batch = [self._waiting.popleft() for _ in range(count)]
+            self._batched(count)
             await self._decide(batch)
 
-    def _next(self) -> list[tuple[Ask, "asyncio.Future[Composed]"]]:
-        """Take up to `LARGEST` requests; those that gave up waiting are left out."""
-        batch: list[tuple[Ask, asyncio.Future[Composed]]] = []
-        while self._waiting and len(batch) < LARGEST:
-            ask, future = self._waiting.popleft()
-            if not future.done():
-                batch.append((ask, future))
-        return batch
-
-    async def _decide(self, batch: Sequence[tuple[Ask, "asyncio.Future[Composed]"]]) -> None:
-        loop = asyncio.get_running_loop()
-        asks = [ask for ask, _ in batch]
+    async def _decide(self, batch: Sequence[_Waiting]) -> None:
+        batch = [waiting for waiting in batch if not waiting.future.done()]
+        if not batch:
+            return
         try:
-            made = await loop.run_in_executor(self._thread, self._knowledge.run_many, asks)
+            asks = [waiting.ask for waiting in batch]
+            made = await self._threaded(partial(self._knowledge.run_many, asks, most=WAITED_FOR))
         except Exception as error:
             if len(batch) > 1:  # one of them may be to blame: the others must not suffer for it
-                for one in batch:
-                    await self._decide([one])
-                return
-            _, future = batch[0]
-            if not future.done():
-                future.set_exception(error)
+                half = len(batch) // 2
+                await self._decide(batch[:half])
+                await self._decide(batch[half:])
+            elif not batch[0].future.done():
+                batch[0].future.set_exception(error)
             return
-        for (_, future), composed in zip(batch, made, strict=True):
-            if not future.done():
-                future.set_result(composed)
+        ready = [
+            (waiting, composed)
+            for waiting, composed in zip(batch, made, strict=True)
+            if not waiting.future.done()  # a trace tells what was sent, and these were given up
+        ]
+        traces = [composed.trace for _, composed in ready if composed.trace is not None]
+        if traces:
+            await self._threaded(self._knowledge.record, traces)
+        for waiting, composed in ready:
+            if not waiting.future.done():
+                waiting.future.set_result(composed)
+
+    async def _threaded(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, call, *arguments)

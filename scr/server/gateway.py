@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Mapping
+import traceback
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import anyio
@@ -12,6 +13,8 @@ from starlette.responses import Response
 from scr.chat.augmentation import metadata_of
 from scr.engine import SCR, Ask, Composed
 from scr.errors import DecisionFailed, InvalidInput, ScrError
+from scr.messages import text_of
+from scr.records import Message
 from scr.server.access import SCOPE_HEADER, Caller, Doorkeeper
 from scr.server.deciding import Decider
 from scr.server.limits import Concurrency, Rate, read_body
@@ -31,6 +34,10 @@ REVISION: Final = "x-scr-revision"
 TRACE: Final = "x-scr-trace"
 TOKENS: Final = "x-scr-injected-tokens"
 WARNING: Final = "x-scr-warning"
+LONGEST: Final = 1_000_000
+"""Characters of a conversation up to which facts are looked up."""
+
+_LARGE: Final = 1_000_000  # bytes of a body
 
 
 class Limits(NamedTuple):
@@ -44,6 +51,9 @@ class Limits(NamedTuple):
 
     per_minute: float = 0
     """Requests of one caller; 0 is no limit."""
+
+    body_seconds: float = 60.0
+    """Within which a body has to arrive."""
 
 
 class Decided(NamedTuple):
@@ -92,13 +102,9 @@ class Gateway:
 
     async def start(self) -> None:
         """Load what the first decision would have to load."""
-        warm = [Ask([{"role": "user", "content": "Is everything loaded?"}])]
-        await run_in_threadpool(self._warm, warm)
-        self.note_revision()
+        await run_in_threadpool(self.follow)
+        await run_in_threadpool(self.knowledge.decide, "Is everything loaded?")
         self.ready = True
-
-    def _warm(self, warm: list[Ask]) -> None:
-        self.knowledge.decide(warm[0].messages[0]["content"])
 
     async def stop(self) -> None:
         """End what decides and answers."""
@@ -110,13 +116,13 @@ class Gateway:
             self.behind.close()
 
     def follow(self) -> None:
-        """Let the index follow the store, and measure how far both are."""
-        self.note_revision()
+        """Let keys and index follow the store, and measure how far it and they are."""
+        self.door.refresh()
+        self._measure()
         self.knowledge.follow()
-        self.note_revision()
+        self._measure()
 
-    def note_revision(self) -> None:
-        """Measure how far store and index are."""
+    def _measure(self) -> None:
         self._sequence = self.knowledge.store.sequence
         self.metrics.revision.set(self._sequence)
         self.metrics.lag.set(max(self._sequence - self.knowledge.followed, 0))
@@ -124,7 +130,11 @@ class Gateway:
     def admit(self, request: "Request") -> Caller:
         """Return who asks, or raise what `Doorkeeper.admit` does."""
         address = request.client.host if request.client else ""
-        caller = self.door.admit(request.headers, address)
+        try:
+            caller = self.door.admit(request.headers, address)
+        except ScrError:
+            self.rate.take(address)  # keys are not guessed faster than this
+            raise
         self.rate.take(caller.name)
         return caller
 
@@ -135,15 +145,16 @@ class Gateway:
             raise NotServed
         default = self.knowledge.settings.scope
         scope = caller.scope(request.headers.get(SCOPE_HEADER), default)
-        declared = request.headers.get("content-length")
-        body = await read_body(request.stream(), declared, self.limits.max_bytes)
-        value = parsed(body)
+        body = await self._body(request)
+        # What is large is read in a thread: the loop has other streams to carry.
+        value = parsed(body) if len(body) < _LARGE else await run_in_threadpool(parsed, body)
         messages = protocol.read(value) if value is not None else None
         if isinstance(self.behind, LocalModel):
             if value is None or messages is None:
                 raise InvalidInput(f"the body is no JSON object as {protocol.path} takes it")
-            return await self._by_model(protocol, value, messages, scope)
-        decided = await self._decide(Ask(messages or [], scope), protocol)
+            return await self._by_model(protocol, value, Ask(messages, scope, caller=caller.key))
+        ask = Ask(messages or [], scope, caller=caller.key)
+        decided = await self._decide(ask)
         if decided.text and value is not None:
             placement = self.knowledge.settings.placement
             body = written(protocol.place(value, decided.text, placement))
@@ -156,28 +167,33 @@ class Gateway:
         self.admit(request)
         if isinstance(self.behind, LocalModel):
             raise NotServed
-        declared = request.headers.get("content-length")
-        body = await read_body(request.stream(), declared, self.limits.max_bytes)
+        body = await self._body(request)
         return self._forward(request, body, Answering(self._headers("unasked")))
+
+    async def _body(self, request: "Request") -> bytes:
+        declared = request.headers.get("content-length")
+        limits = self.limits
+        return await read_body(
+            request.stream(), declared, limits.max_bytes, seconds=limits.body_seconds
+        )
 
     def _forward(self, request: "Request", body: bytes, adds: Answering) -> Response:
         assert isinstance(self.behind, Upstream)  # noqa: S101 - the other kind answers itself
+        query: bytes = request.scope["query_string"]
         return self.behind.forward(
-            request.method, request.url.path, request.url.query, request.headers.items(), body, adds
+            request.method, request.url.path, query, request.headers.raw, body, adds
         )
 
-    async def _by_model(
-        self, protocol: Protocol, body: Mapping[str, Any], messages: list[Any], scope: str
-    ) -> Response:
+    async def _by_model(self, protocol: Protocol, body: Mapping[str, Any], ask: Ask) -> Response:
         assert isinstance(self.behind, LocalModel)  # noqa: S101 - asked only then
-        room = await run_in_threadpool(self.behind.room, messages)
+        room = await run_in_threadpool(self.behind.room, ask.messages)
         count = getattr(self.behind.chat, "count_tokens", None)
-        decided = await self._decide(Ask(messages, scope, count, room), protocol)
-        composed = decided.composed.messages if decided.composed else messages
+        decided = await self._decide(ask._replace(count_tokens=count, budget=room))
+        composed = decided.composed.messages if decided.composed else ask.messages
         adds = Answering(decided.headers, decided.told)
         return await self.behind.answer(protocol, body, composed, adds)
 
-    async def _decide(self, ask: Ask, protocol: Protocol) -> Decided:
+    async def _decide(self, ask: Ask) -> Decided:
         """Decide, or let the request pass loudly where that fails.
 
         Raises:
@@ -185,6 +201,10 @@ class Gateway:
         """
         if not ask.messages:
             return self._counted(Decided("unasked", self._headers("unasked")))
+        if (size := _characters(ask.messages)) > LONGEST:
+            headers = self._headers("unasked")
+            headers |= {WARNING: f"too long to look up facts for: {size} characters"}
+            return self._counted(Decided("unasked", headers))
         start = time.perf_counter()
         timeout = self.knowledge.settings.decision_timeout
         try:
@@ -210,7 +230,9 @@ class Gateway:
     def _failed(self, error: Exception, timeout: float) -> Decided:
         slow = isinstance(error, TimeoutError)
         reason = f"no decision within {timeout:g} s" if slow else type(error).__name__
-        log.error("no decision: %s", reason, exc_info=None if slow else error)
+        # Where it failed, but not its message: that may quote the question.
+        where = "" if slow else "".join(traceback.format_tb(error.__traceback__))
+        log.error("no decision: %s\n%s", reason, where)
         if self.knowledge.settings.fail_closed:
             self.metrics.decisions.labels("failed-closed").inc()
             raise DecisionFailed(
@@ -228,11 +250,15 @@ class Gateway:
         return {DECISION: outcome, FACTS: facts, REVISION: str(self._sequence)}
 
 
+def _characters(messages: Sequence[Message]) -> int:
+    return sum(len(text_of(message)) for message in messages)
+
+
 async def keep_following(gateway: Gateway, seconds: float) -> None:
     """Keep the index following the store, so that a request does not have to."""
     while True:
         await anyio.sleep(seconds)
         try:
             await run_in_threadpool(gateway.follow)
-        except ScrError:
-            log.warning("the index could not follow the store; trying again", exc_info=True)
+        except Exception:  # whatever it is, the next try may do better, and nobody else tries
+            log.exception("the index could not follow the store; trying again")

@@ -1,12 +1,13 @@
 """Limits on requests: their size, how many at one time, how many a minute."""
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from scr.errors import RequestTooLarge, TooManyRequests
+from scr.errors import RequestTooLarge, RequestTooSlow, TooManyRequests
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,28 +15,34 @@ if TYPE_CHECKING:
 _CALLERS: Final = 10_000  # whose rate is remembered
 
 
-async def read_body(stream: AsyncIterator[bytes], declared: str | None, most: int) -> bytes:
+async def read_body(
+    stream: AsyncIterator[bytes], declared: str | None, most: int, *, seconds: float
+) -> bytes:
     """Return a request's body.
 
     Args:
         stream: its parts.
         declared: the header that tells its length, if there is one.
         most: bytes that are taken.
+        seconds: within which it has to arrive.
 
     Raises:
         RequestTooLarge: it has more; no more than `most` are read.
+        RequestTooSlow: it takes longer.
     """
     advice = f"a request may have {most} bytes; `scr serve --max-bytes` sets it"
     if declared and declared.isdecimal() and int(declared) > most:
         raise RequestTooLarge(f"this one has {declared}: {advice}")
-    parts: list[bytes] = []
-    size = 0
-    async for part in stream:
-        size += len(part)
-        if size > most:
-            raise RequestTooLarge(advice)
-        parts.append(part)
-    return b"".join(parts)
+    read = bytearray()
+    try:
+        async with asyncio.timeout(seconds):
+            async for part in stream:
+                read += part
+                if len(read) > most:
+                    raise RequestTooLarge(advice)
+    except TimeoutError as error:
+        raise RequestTooSlow(f"the body did not arrive within {seconds:g} s") from error
+    return bytes(read)
 
 
 class Concurrency:
@@ -54,7 +61,7 @@ class Concurrency:
             TooManyRequests: there is none.
         """
         if self.running >= self.most:
-            raise TooManyRequests(f"{self.most} requests are being answered; try again shortly")
+            raise TooManyRequests(f"{self.most} requests are being answered already")
         self.running += 1
         try:
             yield
@@ -80,11 +87,12 @@ class Rate:
         if not self._most:
             return
         now = self._clock()
-        left, then = self._buckets.pop(caller, (self._most, now))
-        left = min(self._most, left + (now - then) * self._most / 60)
+        full = max(self._most, 1.0)
+        left, then = self._buckets.pop(caller, (full, now))
+        left = min(full, left + (now - then) * self._most / 60)
         self._buckets[caller] = (left - 1 if left >= 1 else left, now)
         if len(self._buckets) > _CALLERS:
             self._buckets.popitem(last=False)
         if left < 1:
-            seconds = 60 * (1 - left) / self._most
-            raise TooManyRequests(f"{self._most:g} requests a minute; try again in {seconds:.0f} s")
+            wait = 60 * (1 - left) / self._most
+            raise TooManyRequests(f"{self._most:g} requests a minute are allowed", wait)

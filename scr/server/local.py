@@ -1,6 +1,7 @@
 """A chat model in this process behind OpenAI's routes."""
 
 import asyncio
+import contextlib
 import json
 import threading
 import time
@@ -15,13 +16,22 @@ from scr.errors import InvalidInput
 from scr.facts import new_id
 from scr.records import Message
 from scr.server.protocols import CHAT, COMPLETIONS, Body, Protocol, written
+from scr.server.serving import unless_gone
 from scr.server.upstream import Answering
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
     from langchain_core.messages import AIMessage
+    from starlette.types import Receive, Scope, Send
 
-_OPTIONS: Final = ("temperature", "max_tokens", "seed")
+_RANGES: Final[Mapping[str, tuple[Any, float, float]]] = {
+    "temperature": (int | float, 0, 100),
+    "max_tokens": (int, 1, 100_000),
+    "seed": (int, 0, 2**63 - 1),
+}
+"""What each option may be."""
+
+_COOLEST: Final = 0.01
 _THREADS: Final = 32  # answers that are made at one time; a local model takes turns token by token
 _DONE: Final = object()
 
@@ -34,9 +44,12 @@ class LocalModel:
         self.chat = chat
         self.name = name
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="scr-model")
+        self._running: set[threading.Event] = set()
 
     def close(self) -> None:
-        """End the threads; answers that nobody waits for are given up."""
+        """Give up the answers that are being made, and end the threads."""
+        for gone in [*self._running]:
+            gone.set()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def room(self, messages: Sequence[Message]) -> int | None:
@@ -64,18 +77,10 @@ class LocalModel:
             InvalidInput: the model cannot do what is asked of it.
         """
         asked, options = _read(messages), _options(body)
-        chat = self._with_tools(body)
+        stream = self._with_tools(body).stream(asked, **options)
         form = _Form(protocol, self.name, adds)
-        loop = asyncio.get_running_loop()
-        if not body.get("stream"):
-            made = await loop.run_in_executor(self._threads, lambda: chat.invoke(asked, **options))
-            return JSONResponse(form.whole(made), headers=dict(adds.headers))
-        usage = bool((body.get("stream_options") or {}).get("include_usage"))
-        parts = self._parts(chat.stream(asked, **options))
-        first = await anext(parts)  # what the model refuses is an error still, not a broken stream
-        events = _events(form, first, parts, usage=usage)
-        headers = {**adds.headers, "cache-control": "no-cache"}
-        return StreamingResponse(events, media_type="text/event-stream", headers=headers)
+        streamed = _wants_stream(body)
+        return _Made(self._parts(stream), form, adds.headers, streamed, _wants_usage(body))
 
     def _with_tools(self, body: Body) -> Any:
         tools = body.get("tools")
@@ -87,17 +92,20 @@ class LocalModel:
             return self.chat.bind_tools(tools, **given)
         except NotImplementedError as error:
             raise InvalidInput(f"{self.name} cannot call tools: leave out `tools`") from error
+        except (ValueError, TypeError, KeyError) as error:
+            raise InvalidInput(f"tools: {str(error).splitlines()[0]}") from error
 
     async def _parts(self, stream: "Iterator[Any]") -> AsyncIterator[Any]:
-        """Yield what a blocking iterator yields; it is closed when nobody listens any more."""
+        """Yield what a blocking iterator yields; it is left when nobody listens any more."""
         loop = asyncio.get_running_loop()
         queue: asyncio.Queue[Any] = asyncio.Queue()
         gone = threading.Event()
 
-        def run() -> None:
-            def put(part: Any) -> None:
+        def put(part: Any) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop was closed: nobody listens
                 loop.call_soon_threadsafe(queue.put_nowait, part)
 
+        def run() -> None:
             try:
                 for part in stream:
                     if gone.is_set():
@@ -107,15 +115,53 @@ class LocalModel:
             except Exception as error:
                 put(error)
 
-        running = loop.run_in_executor(self._threads, run)
+        self._running.add(gone)
+        self._threads.submit(run)
         try:
             while (part := await queue.get()) is not _DONE:
                 if isinstance(part, Exception):
                     raise part
                 yield part
-            await running
         finally:
             gone.set()
+            self._running.discard(gone)
+
+
+class _Made(Response):
+    """An answer that the model makes while it is sent. A client that hangs up ends the work."""
+
+    def __init__(
+        self,
+        parts: AsyncIterator[Any],
+        form: "_Form",
+        headers: Mapping[str, str],
+        streamed: bool,
+        usage: bool,
+    ) -> None:
+        super().__init__()
+        self._parts = parts
+        self._form = form
+        self._told = headers
+        self._streamed = streamed
+        self._usage = usage
+
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        """Let the model answer, and send what it says."""
+        await unless_gone(receive, self._answer(scope, receive, send))
+
+    async def _answer(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        first = await anext(self._parts)  # what the model refuses is an error, not a broken stream
+        if self._streamed:
+            events = _events(self._form, first, self._parts, usage=self._usage)
+            headers = {**self._told, "cache-control": "no-cache"}
+            response: Response = StreamingResponse(
+                events, media_type="text/event-stream", headers=headers
+            )
+        else:
+            async for part in self._parts:
+                first = first + part
+            response = JSONResponse(self._form.whole(first), headers=dict(self._told))
+        await response(scope, receive, send)
 
 
 class _Form:
@@ -189,9 +235,20 @@ async def _events(
     yield form.ending(whole, finished=finished or bool(_calls(whole)), usage=usage)
 
 
+def _wants_stream(body: Body) -> bool:
+    return bool(body.get("stream"))
+
+
+def _wants_usage(body: Body) -> bool:
+    options = body.get("stream_options")
+    return isinstance(options, Mapping) and bool(options.get("include_usage"))
+
+
 def _read(messages: Sequence[Message]) -> list[BaseMessage]:
+    # A lone surrogate is no text that a tokenizer takes.
+    sound = json.dumps([dict(message) for message in messages], ensure_ascii=False)
     try:
-        return convert_to_messages([dict(message) for message in messages])
+        return convert_to_messages(json.loads(sound.encode("utf-8", "replace")))
     except (ValueError, TypeError, KeyError, NotImplementedError) as error:
         raise InvalidInput(f"messages: {str(error).splitlines()[0]}") from error
 
@@ -200,17 +257,17 @@ def _options(body: Body) -> dict[str, Any]:
     """Return what the model is told of a request's options; others that change nothing pass."""
     if body.get("n") not in (None, 1):
         raise InvalidInput("n: a local model gives one answer at a time")
-    options = {name: body[name] for name in _OPTIONS if body.get(name) is not None}
+    options = {name: body[name] for name in _RANGES if body.get(name) is not None}
     if (most := body.get("max_completion_tokens")) is not None:
         options["max_tokens"] = most
-    for name, kind, least in (("temperature", int | float, 0), ("max_tokens", int, 1)):
+    for name, (kind, least, most) in _RANGES.items():
         value = options.get(name)
         if value is not None and (
-            not isinstance(value, kind) or isinstance(value, bool) or value < least
+            not isinstance(value, kind) or isinstance(value, bool) or not least <= value <= most
         ):
-            raise InvalidInput(f"{name}: {value!r} is no number from {least} on")
-    if "seed" in options and not isinstance(options["seed"], int):
-        raise InvalidInput(f"seed: {options['seed']!r} is no whole number")
+            raise InvalidInput(f"{name}: {value!r} is no number from {least} to {most}")
+    if 0 < options.get("temperature", 0) < _COOLEST:
+        options["temperature"] = 0  # so cold that the likeliest token is taken anyway
     stop = body.get("stop")
     if stop is not None:
         stops = [stop] if isinstance(stop, str) else stop

@@ -7,6 +7,7 @@ Knows nothing of HTTP, decisions or facts.
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -67,16 +68,17 @@ def _read_response(body: Body) -> list[Message] | None:
         return [{"role": "user", "content": given}]
     if not isinstance(given, list) or not all(isinstance(part, Mapping) for part in given):
         return None
-    return [message for part in given if (message := _of_response(part)) is not None]
+    return [_of_response(part) for part in given]
 
 
-def _of_response(part: Mapping[str, Any]) -> Message | None:
-    """Return what an input of the Responses API says; reasoning and references say nothing."""
-    if part.get("type", "message") == "message":
-        return part
-    if str(part.get("type")).endswith("_output"):
-        return {"role": "tool", "content": ""}
-    return {"role": "assistant", "content": ""} if "call" in str(part.get("type")) else None
+def _of_response(part: Mapping[str, Any]) -> Message:
+    """Return what an input of the Responses API says.
+
+    Reasoning, references, calls and their results say nothing; where one of them comes last, the
+    user asks nothing.
+    """
+    message = part.get("type", "message") == "message"
+    return part if message else {"role": "tool", "content": ""}
 
 
 def _place_response(body: Body, text: str, placement: Placement) -> dict[str, Any]:
@@ -132,17 +134,36 @@ def error_body(message: str, kind: str, *, anthropic: bool = False) -> dict[str,
 
 
 def parsed(body: bytes) -> Body | None:
-    """Return a body's JSON object; `None` where it is none."""
+    """Return a body's JSON object; `None` where it is none, or could not be written again."""
     try:
-        value = json.loads(body)
+        value = json.loads(body.decode("utf-8"), parse_constant=_refuse, parse_float=_finite)
     except (ValueError, RecursionError):  # what json raises for text that is no JSON, or no UTF-8
         return None
     return value if isinstance(value, dict) else None
 
 
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text} is beyond what a float holds")
+    return number
+
+
 def written(body: Body) -> bytes:
-    """Return a body as bytes."""
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    """Return a body as bytes; a lone surrogate becomes an escape again, as it came."""
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "backslashreplace")
+
+
+def with_told(body: bytes, told: Mapping[str, Any]) -> bytes:
+    """Return a JSON object with an `scr` object at its end; anything else as it is."""
+    value, bare = parsed(body), body.rstrip()
+    if not value or "scr" in value:
+        return body
+    return bare[:-1].rstrip() + b',"scr":' + written(told) + b"}" + body[len(bare) :]
 
 
 class Annotator:

@@ -64,6 +64,7 @@ class Database:
             sa.URL.create("sqlite", database=str(path)),
             connect_args={"timeout": busy_seconds},
             pool_timeout=busy_seconds,
+            hide_parameters=True,  # errors are logged, and parameters are people's words
         )
         sa.event.listen(self._engine, "connect", _prepare)
         sa.event.listen(self._engine, "begin", _begin)

@@ -1,7 +1,6 @@
 """API keys: random secrets of which only a hash is kept."""
 
 import hashlib
-import hmac
 import json
 import secrets
 from collections.abc import Sequence
@@ -49,22 +48,10 @@ def create(
     return key, secret
 
 
-def every(connection: sa.Connection) -> list[ApiKey]:
-    """Return all keys, revoked ones too, the oldest first."""
+def hashes(connection: sa.Connection) -> list[tuple[ApiKey, str]]:
+    """Return all keys, revoked ones too, each with the hash of its secret."""
     rows = connection.execute(sa.select(table).order_by(table.c.created, table.c.id))
-    return [_to_key(row) for row in rows]
-
-
-def find(connection: sa.Connection, secret: str) -> ApiKey | None:
-    """Return the key of a secret; `None` if there is none, or it was revoked."""
-    parts = secret.split("_", 2)
-    if len(parts) != 3 or parts[0] != PREFIX:
-        return None
-    row = connection.execute(sa.select(table).where(table.c.id == parts[1])).one_or_none()
-    if row is None or not hmac.compare_digest(row.hash, _hash(secret)):
-        return None
-    key = _to_key(row)
-    return None if key.revoked else key
+    return [(_to_key(row), row.hash) for row in rows]
 
 
 def revoke(connection: sa.Connection, key_id: str, now: datetime) -> ApiKey:

@@ -376,13 +376,12 @@ class Store:
 
     def api_keys(self) -> builtins.list[ApiKey]:
         """Return every key, revoked ones too, the oldest first."""
-        with self._database.read() as connection:
-            return keys.every(connection)
+        return [key for key, _ in self.key_hashes()]
 
-    def find_key(self, secret: str) -> ApiKey | None:
-        """Return the key in force that has this secret."""
+    def key_hashes(self) -> builtins.list[tuple[ApiKey, str]]:
+        """Return every key with the SHA-256 (hex) of its secret."""
         with self._database.read() as connection:
-            return keys.find(connection, secret)
+            return keys.hashes(connection)
 
     def revoke_key(self, key_id: str) -> ApiKey:
         """Revoke a key, for good.

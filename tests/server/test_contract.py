@@ -1,5 +1,6 @@
 """What holds on every route, streamed and not."""
 
+import gzip
 import json
 
 import httpx2
@@ -7,7 +8,7 @@ import pytest
 
 from scr.composition.rendering import INSTRUCTION
 
-from .running import eventually
+from .running import eventually, running
 
 ABOUT = "Who is the chief executive officer of Company X?"
 OTHER = "Where is the nearest bakery?"
@@ -212,3 +213,85 @@ def test_parts_of_a_stream_come_as_upstream_sends_them(url, upstream):
     assert first.startswith(b"data: ")
     assert b"[DONE]" not in first
     assert len(upstream.sent[0]) < 2 * len(first)
+
+
+@pytest.mark.parametrize("text", [ABOUT, OTHER])
+@BOTH
+def test_compressed_answers_pass_as_they_come(serve, knowledge, text, stream):
+    squeezed = gzip.compress(b'{"choices": []}')
+    kind = b"text/event-stream" if stream else b"application/json"
+
+    async def compressing(scope, receive, send):
+        headers = [(b"content-type", kind), (b"content-encoding", b"gzip"), (b"etag", b"x")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": squeezed})
+
+    with running(compressing, lifespan="off") as behind:
+        url = serve(knowledge, url=behind)
+        body = sent(chat(text), stream=stream)
+        with httpx2.stream("POST", f"{url}/v1/chat/completions", content=body) as answer:
+            assert b"".join(answer.iter_raw()) == squeezed
+            assert answer.headers["content-encoding"] == "gzip"
+            assert answer.headers["etag"] == "x"
+
+
+@pytest.mark.parametrize("text", [ABOUT, OTHER])
+def test_odd_headers_and_queries_pass_as_they_come(url, upstream, text):
+    headers = [(b"x-title", "café".encode()), (b"x-twice", b"1"), (b"x-twice", b"2")]
+    headers += [(b"connection", b"X-Once"), (b"x-once", b"1")]
+    answer = httpx2.post(
+        httpx2.URL(url).copy_with(raw_path=b"/v1/chat/completions?q=%22a%22&b=c+d"),
+        content=sent(chat(text), stream=False),
+        headers=headers,
+    )
+    assert answer.status_code == 200
+    (got,) = upstream.received
+    assert got.query == "q=%22a%22&b=c+d"
+    assert got.headers["x-title"].encode("latin-1") == "café".encode()
+    assert "x-once" not in got.headers
+
+
+def test_odd_text_reaches_upstream_as_it_was_meant(url, upstream):
+    body = json.dumps({**chat(ABOUT), "note": "\ud800 \u00e9", "big": 2**70}).encode()
+    assert post(url, "/v1/chat/completions", body).headers["x-scr-decision"] == "applied"
+    asked = json.loads(upstream.received[0].body)
+    assert (asked["note"], asked["big"]) == ("\ud800 \u00e9", 2**70)
+
+
+@pytest.mark.parametrize("broken", ["start", "middle"])
+def test_an_upstream_that_breaks_off_is_a_502_or_a_broken_answer(serve, knowledge, broken):
+    async def breaking(scope, receive, send):
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"100")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"{", "more_body": True})
+        raise OSError("the upstream broke")
+
+    with running(breaking, lifespan="off") as behind:
+        url = serve(knowledge, url=behind)
+        text = ABOUT if broken == "start" else OTHER  # what is annotated is read whole first
+        body = sent(chat(text), stream=False)
+        if broken == "start":
+            assert post(url, "/v1/chat/completions", body).status_code == 502
+        else:
+            with pytest.raises(httpx2.RemoteProtocolError):
+                post(url, "/v1/chat/completions", body)
+
+
+def test_a_conversation_too_long_to_decide_on_passes_and_says_so(url, upstream):
+    answer = post(url, "/v1/chat/completions", sent(chat("x" * 1_000_001), stream=False))
+    assert answer.headers["x-scr-decision"] == "unasked"
+    assert "too long" in answer.headers["x-scr-warning"]
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        {"type": "item_reference", "id": "rs_1"},
+        {"type": "mcp_approval_response", "approval_request_id": "a", "approve": True},
+        {"type": "reasoning", "summary": []},
+    ],
+)
+def test_what_is_not_the_users_words_asks_nothing(url, upstream, last):
+    body = {**response(ABOUT), "input": [*response(ABOUT)["input"], last]}
+    answer = post(url, "/v1/responses", sent(body, stream=False))
+    assert answer.headers["x-scr-decision"] == "unasked"

@@ -1,10 +1,12 @@
 """A chat model in this process behind the routes."""
 
 import json
+import time
 
 import httpx2
 import pytest
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.outputs import ChatGenerationChunk
 
 from scr.chat import ScriptedChatModel
 from scr.server import LocalModel, create_app
@@ -111,6 +113,9 @@ def test_tools_are_called(knowledge):
         {**chat(OTHER), "max_tokens": 0},
         {**chat(OTHER), "stop": 3},
         {**chat(OTHER), "seed": "x"},
+        {**chat(OTHER), "seed": 10**30},
+        {**chat(OTHER), "temperature": 10**400},
+        {"messages": [{"role": "\ud800", "content": "x"}]},
     ],
 )
 def test_what_cannot_be_answered_is_an_error_that_says_why(local, model, body, stream):
@@ -118,3 +123,41 @@ def test_what_cannot_be_answered_is_an_error_that_says_why(local, model, body, s
     answer = post(local, "/v1/chat/completions", sent(body, stream=stream))
     assert answer.status_code == 422
     assert answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"stream_options": "x"},
+        {"temperature": 1e-40},
+        {"messages": [{"role": "user", "content": "\ud800 Where?"}]},
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_odd_requests_are_answered(local, odd, stream):
+    body = sent({**chat(OTHER), **odd}, stream=stream)
+    assert post(local, "/v1/chat/completions", body).status_code == 200
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_that_hangs_up_ends_the_models_work(knowledge, stream):
+    said = []
+
+    class Slow(ScriptedChatModel):
+        def _stream(self, messages, stop=None, run_manager=None, **kwargs):
+            for number in range(200):
+                time.sleep(0.05)
+                said.append(number)
+                yield ChatGenerationChunk(message=AIMessageChunk(content="word "))
+
+    model = Slow(answers=[])
+    with running(create_app(knowledge, LocalModel(model, "fake"))) as url:
+        body = sent(chat(OTHER), stream=stream)
+        with pytest.raises(httpx2.TimeoutException):
+            httpx2.post(
+                f"{url}/v1/chat/completions", content=body, timeout=httpx2.Timeout(5, read=0.01)
+            )
+        time.sleep(0.3)
+        before = len(said)
+        time.sleep(0.5)
+        assert len(said) <= before + 1

@@ -7,7 +7,6 @@ Knows nothing of chat models, HTTP or the terminal, and decides nothing itself.
 
 import getpass
 import logging
-import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, overload
 
 from scr.composition import SystemMessageComposer, TokenCounter
+from scr.engine.following import FollowingRetriever
 from scr.errors import InvalidInput, StoreError
 from scr.facts import Revision, make_fact
 from scr.messages import read_question, turns_of
@@ -41,13 +41,10 @@ if TYPE_CHECKING:
 
     from scr.chat import Answerer, Knowledge, ScrChatModel
     from scr.detection import Recalibration
-    from scr.retrieval import Retriever
 
 log = logging.getLogger(__name__)
 
 CHUNK = 256  # queries of `decide_many` whose texts are embedded and read together
-SNAPSHOT_AFTER = 1_000  # revisions: catching up on so many is worth a snapshot at once,
-SNAPSHOT_SHARE = 0.02  # and on this share of all of them, since each snapshot holds them all
 _KEPT = ("kind", "subject", "aliases", "relation", "questions", "scope", "tags", "rank")
 When = datetime | str | None
 
@@ -66,6 +63,9 @@ class Ask(NamedTuple):
 
     budget: int | None = None
     """Most tokens that the model has room for; the setting's is never exceeded."""
+
+    caller: str = ""
+    """Whose trace it is."""
 
 
 class Composed(NamedTuple):
@@ -98,12 +98,9 @@ class SCR:
     ) -> None:
         self.store = store
         self.settings = settings or load_settings()
-        self._embedder = embedder
         self._detector = detector
         self._confirmer = confirmer
-        self._retriever: Retriever | None = None
-        self._unsaved = 0
-        self._lock = threading.RLock()
+        self._retriever = FollowingRetriever(store, embedder, self.settings.embedder)
         self._prune()
 
     @classmethod
@@ -129,22 +126,19 @@ class SCR:
 
     def close(self) -> None:
         """Save the index's snapshot if it moved, and close the store."""
-        with self._lock:
-            try:
-                if self._retriever is not None and self._unsaved:
-                    self._save(self._retriever)
-            finally:
-                self.store.close()
+        try:
+            self._retriever.save()
+        finally:
+            self.store.close()
 
     def follow(self) -> None:
-        """Bring the index up to the store now, so that the next decision does not have to."""
-        with self._lock:
-            self._current_retriever()
+        """Bring the index up to the store, a few changes at a time: decisions go on in between."""
+        self._retriever.follow()
 
     @property
     def followed(self) -> int:
         """Sequence number of the store up to which the index has followed; 0 before the first."""
-        return self._retriever.sequence if self._retriever is not None else 0
+        return self._retriever.sequence
 
     # Facts
 
@@ -279,14 +273,21 @@ class SCR:
         timings: dict[str, float] = {}
         query = self._query(*asked, valid_at, as_of, scope)
         (decision,) = self._decide_all([query], timings, confirmer)
-        composed = self._compose(messages, query, decision, timings, count_tokens, budget)
-        self._record([composed.trace] if composed.trace else [])
+        ask = Ask(messages, scope, count_tokens, budget)
+        composed = self._compose(ask, query, decision, timings)
+        self.record([composed.trace] if composed.trace else [])
         return composed.messages, composed.trace
 
-    def run_many(self, asks: Sequence[Ask]) -> list[Composed]:
+    def run_many(self, asks: Sequence[Ask], *, most: int | None = None) -> list[Composed]:
         """Do what `run` does for several conversations, whose texts are embedded together.
 
-        The latest facts are read, and the time that a question names is its world time.
+        The latest facts are read, and the time that a question names is its world time. The traces
+        are not kept; `record` does that, once an answer is on its way.
+
+        Args:
+            asks: the conversations.
+            most: changes of the store that are waited for; where there are more, as after an
+                import, the index is read as it is. `None` waits for all.
         """
         composed = [Composed(ask.messages, None, "") for ask in asks]
         questions = [read_question(ask.messages) for ask in asks]
@@ -299,30 +300,23 @@ class SCR:
         if not queries:
             return composed
         timings: dict[str, float] = {}
-        decisions = self._decide_all(queries, timings)
+        decisions = self._decide_all(queries, timings, most=most)
         for number, query, decision in zip(asked, queries, decisions, strict=True):
-            ask = asks[number]
-            composed[number] = self._compose(
-                ask.messages, query, decision, dict(timings), ask.count_tokens, ask.budget
-            )
-        self._record([made.trace for made in composed if made.trace])
+            composed[number] = self._compose(asks[number], query, decision, dict(timings))
         return composed
 
     def _compose(
-        self,
-        messages: Sequence[Message],
-        query: Query,
-        decision: Decision,
-        timings: dict[str, float],
-        count_tokens: TokenCounter | None = None,
-        budget: int | None = None,
+        self, ask: Ask, query: Query, decision: Decision, timings: dict[str, float]
     ) -> Composed:
-        composer: Composer = SystemMessageComposer(count_tokens, self.settings.placement)
+        composer: Composer = SystemMessageComposer(ask.count_tokens, self.settings.placement)
         start = time.perf_counter()
-        room = self.settings.budget if budget is None else min(budget, self.settings.budget)
-        composed, context = composer(messages, decision, room)
+        room = self.settings.budget
+        if ask.budget is not None:
+            room = min(ask.budget, room)
+        composed, context = composer(ask.messages, decision, room)
         timings["composition"] = (time.perf_counter() - start) * 1e3
-        trace = Trace.of(query, decision, context, timings, keep=self.settings.trace_text)
+        keep, caller = self.settings.trace_text, ask.caller
+        trace = Trace.of(query, decision, context, timings, keep=keep, caller=caller)
         return Composed(composed, trace, context.text)
 
     @overload
@@ -402,10 +396,11 @@ class SCR:
         queries: Sequence[Query],
         timings: dict[str, float],
         confirmer: Confirmer | None = None,
+        most: int | None = None,
     ) -> list[Decision]:
         """Decide on queries that ask for one store time; `timings` gets milliseconds a step."""
         start = time.perf_counter()
-        found, sequence, fingerprint = self._retrieve(queries)
+        found, sequence, fingerprint = self._retrieve(queries, most)
         retrieved = time.perf_counter()
         detector = self._loaded_detector()
         decisions = (
@@ -439,7 +434,8 @@ class SCR:
         """Return the decision, or nothing where the embedder does not know the query's language."""
         from scr.retrieval import foreign_language
 
-        if self._embedder is None or not (known := self._embedder.languages):
+        embedder = self._retriever.embedder
+        if embedder is None or not (known := embedder.languages):
             return decision
         named = bool(candidates) and candidates[0].mention is not None
         text = candidates[0].masked_sentence if named else query.text
@@ -454,10 +450,11 @@ class SCR:
         best = decision.matches[0] if decision.matches else decision.runner_up
         return decision.model_copy(update={**refused, "runner_up": best})
 
-    def _retrieve(self, queries: Sequence[Query]) -> tuple[list[list[Candidate]], int, str]:
+    def _retrieve(
+        self, queries: Sequence[Query], most: int | None = None
+    ) -> tuple[list[list[Candidate]], int, str]:
         """Return the candidates of queries that ask for one store time, that time, the embedder."""
-        with self._lock:
-            retriever = self._current_retriever()
+        with self._retriever.current(most) as retriever:
             sequence = retriever.sequence
             asked = queries[0].as_of
             if asked is not None:
@@ -467,49 +464,6 @@ class SCR:
                 queries = [query.model_copy(update={"as_of": sequence}) for query in queries]
             found = retriever.many(queries, limit=self.settings.candidates)
             return found, sequence, retriever.embedder.fingerprint
-
-    def _current_retriever(self) -> "Retriever":
-        """Return the retriever after it has followed every change of the store."""
-        if self._retriever is None:
-            from scr.retrieval import Retriever, load_embedder
-
-            if self._embedder is None:
-                self._embedder = load_embedder(self.settings.embedder)
-            snapshot = self.store.path.with_name(self.store.path.name + ".index")
-            self._retriever = Retriever(self._embedder, snapshot=snapshot)
-            self._require_same_history(self._retriever)
-        retriever = self._retriever
-        sequence = self.store.sequence
-        if retriever.sequence != sequence:
-            behind = sequence - retriever.sequence
-            retriever.follow(self.store.changes(retriever.sequence), sequence)
-            self._unsaved += behind
-        if self._unsaved >= max(SNAPSHOT_AFTER, SNAPSHOT_SHARE * sequence):
-            self._save(retriever)
-        return retriever
-
-    def _save(self, retriever: "Retriever") -> None:
-        """Write the snapshot; it is only a copy, so no request fails for want of it."""
-        self._unsaved = 0
-        try:
-            retriever.save()
-        except OSError:
-            log.warning("the index beside %s could not be saved", self.store.path, exc_info=True)
-
-    def _require_same_history(self, retriever: "Retriever") -> None:
-        """Clear an index that followed another store than the one that lies here now."""
-        from scr.retrieval import mark_of
-
-        if not retriever.sequence:
-            return
-        followed = next(iter(self.store.changes(retriever.sequence - 1)), None)
-        if followed is None or mark_of(followed) != retriever.mark:
-            log.warning(
-                "the index beside %s followed another history (the store was replaced or restored "
-                "from a backup): rebuilding it",
-                self.store.path,
-            )
-            retriever.clear()
 
     def _loaded_detector(self) -> Detector:
         if self._detector is None:
@@ -539,7 +493,8 @@ class SCR:
         if path is None:
             return None
         made = Recalibration.load(path)
-        if self._embedder is not None and made.embedder != self._embedder.fingerprint:
+        embedder = self._retriever.embedder
+        if embedder is not None and made.embedder != embedder.fingerprint:
             raise InvalidInput(
                 f"{path} was made with another embedding model than {self.settings.embedder!r}: "
                 "make it anew with `scr detector calibrate`"
@@ -555,7 +510,7 @@ class SCR:
         except StoreError:
             log.warning("old traces in %s could not be deleted", self.store.path, exc_info=True)
 
-    def _record(self, traces: Sequence[Trace]) -> None:
+    def record(self, traces: Sequence[Trace]) -> None:
         """Keep the traces; a request never fails because its trace could not be written."""
         days = self.settings.trace_retention_days
         if not days or not traces:
