@@ -231,11 +231,16 @@ def _changed(before: Fact | None, revision: Revision) -> list[str]:
     lines = [f"why: {visible(revision.why)}"] if revision.why else []
     if before is None:
         return [shorten(fact.statement), *lines]
-    for name in Fact.model_fields:
-        new = getattr(fact, name)
-        if new != getattr(before, name):
-            lines.insert(0, f"{name}: {_value(new)}")
-    return lines
+    return [*(f"{name}: {new}" for name, _, new in changed_fields(before, fact)), *lines]
+
+
+def changed_fields(before: Fact, after: Fact) -> list[tuple[str, str, str]]:
+    """Return the name, old and new value of each field that differs, as a person reads them."""
+    return [
+        (name, _value(getattr(before, name)), _value(getattr(after, name)))
+        for name in Fact.model_fields
+        if getattr(before, name) != getattr(after, name)
+    ]
 
 
 def _value(value: object) -> str:

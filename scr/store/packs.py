@@ -101,6 +101,46 @@ def import_pack(
     )
 
 
+def import_packs(transaction: Transaction, read: Sequence[tuple[str, Pack]]) -> set[str]:
+    """Apply packs that were read without problems, as one; they may refer to each other.
+
+    Args:
+        transaction: takes the changes.
+        read: the name and the content of each.
+
+    Returns:
+        The ids of the facts that they hold.
+
+    Raises:
+        PackInvalid: naming the lines of the first pack that has any that cannot be used.
+    """
+    work = _Import(transaction)
+    placed: dict[int, tuple[str, int]] = {}
+    lines = []
+    for name, pack in read:
+        for line in pack.lines:
+            number = len(placed) + 1  # of all packs together
+            placed[number] = (name, line.number)
+            lines.append(line._replace(number=number))
+    _require_once(lines, placed)
+    work.apply(lines)
+    if work.problems:
+        name, _ = placed[work.problems[0][0]]
+        own = [(placed[n][1], why) for n, why in work.problems if placed[n][0] == name]
+        raise PackInvalid(name, sorted(own))
+    return work.held
+
+
+def _require_once(lines: Sequence[Line], placed: dict[int, tuple[str, int]]) -> None:
+    """Refuse two packs that give one id."""
+    seen: dict[str, int] = {}
+    for line in lines:
+        if line.named and (first := seen.setdefault(line.fact.id, line.number)) != line.number:
+            (name, number), (other, where) = placed[line.number], placed[first]
+            reason = f"gives fact {line.fact.id}, as line {where} of {other} does already"
+            raise PackInvalid(name, [(number, reason)])
+
+
 def export_pack(facts: Sequence[Fact]) -> Iterator[str]:
     """Yield `facts` as lines, sorted by id; see `Store.export_pack`."""
     ids, superseded = {fact.id for fact in facts}, {fact.supersedes for fact in facts}
@@ -124,6 +164,11 @@ class _Import:
         self._meant: dict[str, Line] = {}  # by id of the stored fact
         self.problems: list[tuple[int, str]] = []
         self.added = self.revised = self.unchanged = 0
+
+    @property
+    def held(self) -> set[str]:
+        """Ids of the stored facts that the lines mean."""
+        return set(self._meant)
 
     def apply(self, lines: Sequence[Line]) -> None:
         """Apply every line that can be; note what refuses the others."""

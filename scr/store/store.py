@@ -12,12 +12,13 @@ from typing import Any, Self
 
 import sqlalchemy as sa
 
-from scr.errors import FactNotFound, InvalidInput, StoreCorrupt, StoreExists
+from scr.errors import FactNotFound, InvalidInput, StoreCorrupt, StoreError, StoreExists
 from scr.facts import Fact, Revision, Status, scopes_above
 from scr.records import ApiKey, Role, Trace, make_query
 from scr.store import keys, packs, search, traces
 from scr.store.database import BUSY_SECONDS, Database
 from scr.store.packs import ImportReport
+from scr.store.plans import Plan, Source, carry_out
 from scr.store.schema import current, revisions, settings, to_micros, to_revision
 from scr.store.transaction import Policy, Transaction
 
@@ -36,6 +37,10 @@ _NEWEST_AT = _NEWEST.where(revisions.c.at <= sa.bindparam("at"))
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+class _TakenBack(Exception):
+    """Takes back a transaction."""
 
 
 class Store:
@@ -246,6 +251,50 @@ class Store:
         pack = packs.read_pack(lines)  # before the transaction: the source may be slow
         with self._transaction(by, why) as transaction:
             return packs.import_pack(transaction, pack, name=name, keep_going=keep_going)
+
+    def plan(self, sources: Sequence[Source], *, by: str, prune: str | None = None) -> Plan:
+        """Return what `apply` would change, and change nothing.
+
+        Raises:
+            PackInvalid: as `apply` would.
+        """
+        plan: Plan | None = None
+        with suppress(_TakenBack), self._transaction(by, "") as transaction:
+            plan = self._carry_out(transaction, sources, prune)
+            raise _TakenBack
+        if plan is None:
+            raise StoreError("the plan was not made; try again")
+        return plan
+
+    def apply(
+        self, sources: Sequence[Source], *, by: str, why: str = "", prune: str | None = None
+    ) -> Plan:
+        """Bring the store to what packs say, all of it or nothing, and return what changed.
+
+        Args:
+            sources: the packs; they may refer to each other.
+            by: who applies them.
+            why: the reason.
+            prune: scope whose approved facts are retired where no pack holds them, those of the
+                scopes below included; `None` retires none.
+
+        Raises:
+            PackInvalid: naming each line that cannot be used.
+        """
+        with self._transaction(by, why) as transaction:
+            return self._carry_out(transaction, sources, prune)
+
+    def _carry_out(
+        self, transaction: Transaction, sources: Sequence[Source], prune: str | None
+    ) -> Plan:
+        def before(fact_id: str) -> Fact | None:
+            try:
+                return self.get(fact_id).fact  # by a connection that sees none of this
+            except FactNotFound:
+                return None
+
+        approved = self.list() if prune is not None else []
+        return carry_out(transaction, sources, before=before, prune=prune, approved=approved)
 
     # Reading
 

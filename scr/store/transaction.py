@@ -102,6 +102,11 @@ class Transaction:
         self.at = max(self._now, from_micros(last.at) + MICROSECOND) if last else self._now
         self._written: list[Revision] = []
 
+    @property
+    def written(self) -> list[Revision]:
+        """The revisions so far, in their order."""
+        return [*self._written]
+
     def finish(self) -> None:
         """Write what was put off until the end."""
         index_words(self._connection, self._written)

@@ -42,6 +42,8 @@ def test_every_promised_command_is_there():
         "eval",
         "detector",
         "serve",
+        "plan",
+        "apply",
         "keys",
     }
     assert {path[2] for path in COMMANDS if path[1] == "lab"} == {
