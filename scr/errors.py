@@ -15,6 +15,7 @@ ScrError                     exit 1  HTTP 500
 ├── DecisionFailed           exit 5  HTTP 503  no decision, and the server is set to refuse then
 ├── FactConflict             exit 4  HTTP 409  two approved facts fill one slot at one time
 ├── TransitionRefused        exit 4  HTTP 409  a fact's status does not allow this move
+├── OwnProposal              exit 4  HTTP 403  one's own proposal needs somebody else's approval
 ├── StoreError               exit 5  HTTP 500  the store cannot be read or written
 │   ├── StoreMissing         exit 5  HTTP 500  there is no store at this path
 │   ├── StoreExists          exit 5  HTTP 409  there already is a store at this path
@@ -182,6 +183,20 @@ class TransitionRefused(ScrError):
     def __init__(self, fact_id: str, status: str, move: str, hint: str) -> None:
         self.fact_id, self.status, self.move = fact_id, status, move
         super().__init__(f"cannot {move} fact {fact_id}: it is {status}; {hint}")
+
+
+class OwnProposal(ScrError):
+    """Someone would approve what they proposed, in a store that asks for a second pair of eyes."""
+
+    exit_code = 4
+    http_status = 403
+
+    def __init__(self, fact_id: str, author: str) -> None:
+        self.fact_id, self.author = fact_id, author
+        super().__init__(
+            f"{author} cannot approve fact {fact_id}, which {author} proposed: this store was made "
+            "with --four-eyes, so ask somebody else"
+        )
 
 
 class StoreError(ScrError):

@@ -28,7 +28,10 @@ from scr.errors import InvalidInput
 Kind = Literal["fact", "text", "forget", "rule"]
 Rank = Literal["preferred", "normal", "deprecated"]
 Status = Literal["draft", "proposed", "approved", "retired"]
-Action = Literal["add", "propose", "approve", "revise", "supersede", "close", "retire"]
+Action = Literal[
+    "add", "propose", "approve", "revise", "supersede", "close", "retire",
+    "undo", "comment", "erase",
+]  # fmt: skip
 
 NAME_LIMIT = 1_000  # characters of a subject, alias, relation or target
 STATEMENT_LIMIT = 1_000_000  # characters of a statement: long texts are facts too

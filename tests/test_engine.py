@@ -574,3 +574,18 @@ def test_the_wrapped_model_confirms_where_the_setting_says_so(tmp_path):
         assert [len(call) for call in model.calls] == [1, 1]  # asked, then answered as it was
         trace = knowledge.store.trace(reply.response_metadata["scr"]["trace"])
         assert set(trace.timings) >= {"retrieval", "detection", "confirmation"}
+
+
+def test_an_erased_fact_leaves_the_index_beside_the_store(tmp_path):
+    path = tmp_path / "facts.db"
+    with open_knowledge(path) as knowledge, open_knowledge(path) as elsewhere:
+        gone = add_ceo(knowledge, "Zebrawood").fact
+        knowledge.add(subject="Company Y", relation="owner", target="Bo")
+        for each in (knowledge, elsewhere):
+            assert each.decide("Who is the owner of Company Y?").applies
+        knowledge.erase(gone.id, why="request 17")
+        assert not elsewhere.decide(ASKED[0]["content"]).applies
+        assert elsewhere.decide("Who is the owner of Company Y?").applies
+    assert (tmp_path / "facts.db.index").exists()
+    held = b"".join(file.read_bytes() for file in tmp_path.iterdir() if file.is_file())
+    assert b"zebrawood" not in held.lower()

@@ -1,5 +1,6 @@
 """Commands on single facts: make a store, add, look, change, retire."""
 
+import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -80,6 +81,9 @@ def init(
     review: Annotated[
         bool, typer.Option("--review", help="New facts wait for `scr approve`.")
     ] = False,
+    four_eyes: Annotated[
+        bool, typer.Option("--four-eyes", help="Nobody approves what they proposed.")
+    ] = False,
     relation: Annotated[
         list[str] | None,
         typer.Option("--relation", metavar="NAME", help="Allow only these; repeatable."),
@@ -95,9 +99,11 @@ def init(
     from scr.store import Store
 
     closed = [*(relation or ()), *(read_names(relations) if relations else ())] or None
-    with Store.create(load_settings(store=store).store, review=review, relations=closed) as made:
+    path = load_settings(store=store).store
+    with Store.create(path, review=review, four_eyes=four_eyes, relations=closed) as made:
         if as_json:
-            print_json({"store": str(made.path), "review": review, "relations": closed})
+            chosen = {"review": review, "four_eyes": four_eyes, "relations": closed}
+            print_json({"store": str(made.path), **chosen})
         else:
             typer.echo(f"made a new store at {visible(str(made.path))}")
 
@@ -256,6 +262,62 @@ def retire(
     """Retire a fact: it applies no more, and its history is kept."""
     with open_knowledge(store) as knowledge:
         new = knowledge.store.retire(fact_id, by=by or knowledge.author, why=why)
+        print_change(new, as_json=as_json)
+
+
+@app.command()
+def undo(
+    number: Annotated[int, typer.Argument(metavar="NO", help="As `scr history ID` shows it.")],
+    why: Why = "",
+    by: By = None,
+    store: StorePath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Undo a change, by a new one.
+
+    What was changed again since then stays. In a store made for review, what would apply again
+    waits for `scr approve`.
+    """
+    with open_knowledge(store) as knowledge:
+        for new in knowledge.store.undo(number, by=by or knowledge.author, why=why):
+            print_change(new, as_json=as_json)
+
+
+@app.command()
+def comment(
+    fact_id: FactId,
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What to say about it.")],
+    by: By = None,
+    store: StorePath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put a comment into a fact's history."""
+    with open_knowledge(store) as knowledge:
+        new = knowledge.store.comment(fact_id, text, by=by or knowledge.author)
+        print_change(new, as_json=as_json)
+
+
+@app.command()
+def erase(
+    fact_id: FactId,
+    why: Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason; it stays.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    by: By = None,
+    store: StorePath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Erase a fact's words for good: for the law, not for mistakes.
+
+    They leave the history, full text, traces and index; a tombstone says that they were there.
+    Copies that were made of the store or of packs are yours to find. A mistake is retired.
+    """
+    with open_knowledge(store) as knowledge:
+        knowledge.store.get(fact_id)
+        if not yes:
+            if not sys.stdin.isatty():
+                raise InvalidInput("an erasure cannot be undone: pass --yes if that is meant")
+            typer.confirm(f"erase fact {fact_id} for good?", abort=True)
+        new = knowledge.erase(fact_id, by=by, why=why)
         print_change(new, as_json=as_json)
 
 

@@ -174,6 +174,15 @@ class SCR:
             by=by, why=why, **{**kept, **fields, "target": target, "supersedes": fact_id}
         )
 
+    def erase(self, fact_id: str, *, why: str, by: str | None = None) -> Revision:
+        """Take a fact's words out of the store and of the index beside it, for good.
+
+        See `Store.erase`.
+        """
+        revision = self.store.erase(fact_id, by=by or self.author, why=why)
+        self._retriever.forget()
+        return revision
+
     @property
     def author(self) -> str:
         """Who is named in revisions that name nobody: the setting `user`, else the login name."""

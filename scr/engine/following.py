@@ -2,11 +2,13 @@
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from scr.facts import Revision
 from scr.records import Embedder
 from scr.store import Store
 
@@ -48,7 +50,7 @@ class FollowingRetriever:
             sequence = self._store.sequence
             behind = sequence - retriever.sequence
             if behind and (most is None or behind <= most):
-                retriever.follow(self._store.changes(retriever.sequence), sequence)
+                self._take(retriever, self._store.changes(retriever.sequence), sequence)
                 self._followed(retriever, behind)
             yield retriever
 
@@ -60,10 +62,31 @@ class FollowingRetriever:
                 before = retriever.sequence
                 if before >= self._store.sequence:
                     return
-                retriever.follow(islice(self._store.changes(before), FOLLOWED), before)
+                self._take(retriever, islice(self._store.changes(before), FOLLOWED), before)
                 if retriever.sequence == before:
                     return
                 self._followed(retriever, retriever.sequence - before)
+
+    def forget(self) -> None:
+        """Drop the index and its snapshot: words that were erased must not outlive it."""
+        with self._lock:
+            self._snapshot.unlink(missing_ok=True)
+            if self._retriever is not None:
+                self._retriever.clear()
+
+    def _take(self, retriever: "Retriever", changes: Iterable[Revision], sequence: int) -> None:
+        """Follow changes; where one of them erases a fact, make the index anew."""
+        if retriever.sequence:  # one that begins now never held what was erased
+            changes = [*changes]
+            if any(change.action == "erase" for change in changes):
+                log.warning("a fact was erased from %s: making the index anew", self._store.path)
+                self.forget()
+                changes, sequence = self._store.changes(0), self._store.sequence
+        retriever.follow(changes, sequence)
+
+    @property
+    def _snapshot(self) -> Path:
+        return self._store.path.with_name(self._store.path.name + ".index")
 
     def save(self) -> None:
         """Write the snapshot if anything was followed since the last one."""
@@ -77,8 +100,7 @@ class FollowingRetriever:
 
             if self.embedder is None:
                 self.embedder = load_embedder(self._name)
-            snapshot = self._store.path.with_name(self._store.path.name + ".index")
-            self._retriever = Retriever(self.embedder, snapshot=snapshot)
+            self._retriever = Retriever(self.embedder, snapshot=self._snapshot)
             self._require_same_history(self._retriever)
         return self._retriever
 

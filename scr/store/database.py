@@ -145,6 +145,24 @@ class Database:
             with connection.begin():
                 yield connection
 
+    def compact(self) -> None:
+        """Write the file anew, so that nothing of what was deleted is left in it or in its log.
+
+        Raises:
+            StoreBusy: another process kept reading an older state; call it again.
+        """
+        with self._connection() as connection:
+            plain = connection.connection.cursor()  # below SQLAlchemy, which would begin first
+            try:
+                plain.execute("VACUUM")
+                busy = plain.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            except sqlite3.OperationalError as error:
+                raise StoreError(f"{self.path} could not be compacted: {error}") from error
+            finally:
+                plain.close()
+        if busy:
+            raise StoreBusy(str(self.path), self._busy_seconds)
+
     @contextmanager
     def _connection(self) -> Iterator[sa.Connection]:
         """A connection whose errors are ours."""

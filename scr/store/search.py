@@ -17,6 +17,10 @@ _INSERT = sa.text(
     "INSERT INTO words (rowid, names, relation, target, statement, questions) "
     "VALUES (:sequence, :names, :relation, :target, :statement, :questions)"
 )
+_DELETE = sa.text(
+    "INSERT INTO words (words, rowid, names, relation, target, statement, questions) "
+    "VALUES ('delete', :sequence, :names, :relation, :target, :statement, :questions)"
+)
 # A word in a name says more than one in a derived question.
 _MATCHES = (
     sa.text(
@@ -32,6 +36,14 @@ def index_words(connection: sa.Connection, revisions: Sequence[Revision]) -> Non
     """Add the words of new revisions to the index."""
     if revisions:
         connection.execute(_INSERT, [_words(r.sequence, r.fact) for r in revisions])
+
+
+def forget_words(connection: sa.Connection, revisions: Sequence[Revision]) -> None:
+    """Take the words of revisions out of the index; they must be those that were put in."""
+    if revisions:
+        connection.execute(_DELETE, [_words(r.sequence, r.fact) for r in revisions])
+        # Until its parts are merged, the index keeps what was deleted, marked as such.
+        connection.execute(sa.text("INSERT INTO words (words) VALUES ('optimize')"))
 
 
 def matching(

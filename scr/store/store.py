@@ -63,6 +63,7 @@ class Store:
         path: str | Path,
         *,
         review: bool = False,
+        four_eyes: bool = False,
         relations: Sequence[str] | None = None,
         busy_seconds: float = BUSY_SECONDS,
         clock: Callable[[], datetime] = _now,
@@ -72,6 +73,7 @@ class Store:
         Args:
             path: the file to make.
             review: whether changes are proposed and need an approval.
+            four_eyes: whether nobody approves what they proposed themselves; takes `review`.
             relations: the only relations allowed; `None` allows any.
             busy_seconds: as in `open`.
             clock: as in `open`.
@@ -81,8 +83,10 @@ class Store:
             StoreError: if the place cannot be written.
         """
         closed = None if relations is None else sorted(set(relations))
-        chosen = {"review": json.dumps(review), "relations": json.dumps(closed)}
-        Database.create(Path(path), chosen)
+        if four_eyes and not review:
+            raise InvalidInput("four eyes look at proposals: make the store for review too")
+        chosen = {"review": review, "relations": closed, "four_eyes": four_eyes}
+        Database.create(Path(path), {name: json.dumps(value) for name, value in chosen.items()})
         return cls.open(path, busy_seconds=busy_seconds, clock=clock)
 
     @classmethod
@@ -226,6 +230,49 @@ class Store:
         """
         with self._transaction(by, why) as transaction:
             return transaction.retire(fact_id)
+
+    def comment(self, fact_id: str, text: str, *, by: str) -> Revision:
+        """Put a comment into a fact's history.
+
+        Raises:
+            FactNotFound: if there is no such fact.
+            InvalidInput: if the comment is empty.
+        """
+        with self._transaction(by, text) as transaction:
+            return transaction.comment(fact_id)
+
+    def undo(self, sequence: int, *, by: str, why: str = "") -> builtins.list[Revision]:
+        """Take back what a revision changed, by new revisions.
+
+        Raises:
+            InvalidInput: if there is no such revision, or it changed nothing.
+            TransitionRefused: if it was taken back already, or what it changed was changed again.
+            FactConflict: if what would be approved again meets an approved fact.
+        """
+        with self._transaction(by, why) as transaction:
+            return transaction.undo(sequence)
+
+    def erase(self, fact_id: str, *, by: str, why: str) -> Revision:
+        """Take a fact's words out of history, full text, traces and the file itself, for good.
+
+        For the law, not for mistakes: those are retired. A tombstone stays, with `by`, `why` and
+        the times of the fact's revisions. Indexes made of the store drop the words when they next
+        follow it; `SCR.erase` removes the one beside the store at once.
+
+        Raises:
+            FactNotFound: if there is no such fact.
+            InvalidInput: if no reason is given.
+        """
+        if not why.strip():
+            raise InvalidInput("an erasure needs a reason: it is all that will be left to read")
+        with self._database.write() as connection:
+            connection.exec_driver_sql("PRAGMA secure_delete = ON")
+            transaction = Transaction(connection, self._policy, now=self._clock(), by=by, why=why)
+            revision = transaction.erase(fact_id)
+            transaction.finish()
+            traces.forget(connection, fact_id)
+        self._database.compact()
+        return revision
 
     def import_pack(
         self,
@@ -539,7 +586,7 @@ def _policy(connection: sa.Connection, path: Path) -> Policy:
     rows = connection.execute(sa.select(settings.c.name, settings.c.value))
     try:
         chosen = {row.name: json.loads(row.value) for row in rows}
-        return Policy.model_validate({name: chosen[name] for name in Policy.model_fields})
+        return Policy.model_validate({k: v for k, v in chosen.items() if k in Policy.model_fields})
     except (KeyError, TypeError, ValueError) as error:
         raise StoreCorrupt(str(path), "its settings cannot be read") from error
 

@@ -35,6 +35,12 @@ def any_over(connection: sa.Connection, now: datetime, retention_days: float) ->
     return connection.execute(found).first() is not None
 
 
+def forget(connection: sa.Connection, fact_id: str) -> None:
+    """Delete the traces of requests that a fact was considered for."""
+    named = table.c.trace.contains(json.dumps(fact_id), autoescape=True)
+    connection.execute(sa.delete(table).where(named))
+
+
 def get(connection: sa.Connection, trace_id: str) -> Trace:
     """Return the trace of this id, or raise `TraceNotFound`."""
     row = connection.execute(

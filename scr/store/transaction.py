@@ -14,6 +14,7 @@ from scr.errors import (
     FactConflict,
     FactNotFound,
     InvalidInput,
+    OwnProposal,
     TransitionRefused,
     UndeclaredRelation,
 )
@@ -28,7 +29,10 @@ from scr.store.schema import (
     to_revision,
     to_row,
 )
-from scr.store.search import index_words
+from scr.store.search import forget_words, index_words
+
+TOMBSTONE = "[erased]"
+"""Statement of a fact whose words were erased."""
 
 _FIXED = ("id", "kind", "subject", "relation", "target", "scope", "supersedes")
 
@@ -45,6 +49,22 @@ _CLOSURES = sa.select(sa.func.count()).where(
     revisions.c.action == "close",
     revisions.c.valid_end == sa.bindparam("valid_end"),
 )
+_NUMBERED = sa.select(revisions).where(revisions.c.sequence == sa.bindparam("sequence"))
+_BEFORE = (
+    sa.select(revisions)
+    .where(
+        revisions.c.fact_id == sa.bindparam("fact_id"),
+        revisions.c.sequence < sa.bindparam("sequence"),
+    )
+    .order_by(revisions.c.sequence.desc())
+    .limit(1)
+)
+_EVERY_OF = (
+    sa.select(revisions)
+    .where(revisions.c.fact_id == sa.bindparam("fact_id"))
+    .order_by(revisions.c.sequence)
+)
+_CLOSED_WITH = _EVERY_OF.where(revisions.c.action == "close", revisions.c.at == sa.bindparam("at"))
 _IN_SLOT = _LATEST.where(
     revisions.c.slot_subject == sa.bindparam("subject"),
     revisions.c.slot_relation == sa.bindparam("relation"),
@@ -82,6 +102,9 @@ class Policy(Record):
 
     review: bool
     """Whether changes are proposed and need an approval."""
+
+    four_eyes: bool = False
+    """Whether nobody approves what they proposed themselves."""
 
     relations: tuple[str, ...] | None
     """The only relations allowed; `None` allows any."""
@@ -177,6 +200,8 @@ class Transaction:
         if found.status == "retired":
             hint = "add it again under a new id"
             raise TransitionRefused(fact_id, found.status, "approve", hint)
+        if self._policy.four_eyes and self._by in self._proposers(fact_id):
+            raise OwnProposal(fact_id, self._by)
         fact, old = found.fact, None
         if fact.supersedes and not self._was_approved(fact_id):
             old, fact = self._succession(fact)
@@ -211,6 +236,94 @@ class Transaction:
         if status == "approved":
             self._require_free(fact)
         return self._record(fact, "revise", status, found.status)
+
+    def comment(self, fact_id: str) -> Revision:
+        """Put the reason of this transaction into a fact's history; nothing else changes."""
+        if not self._why.strip():
+            raise InvalidInput("the comment is empty; say something")
+        found = self.get(fact_id)
+        return self._record(found.fact, "comment", found.status, found.status)
+
+    def undo(self, sequence: int) -> list[Revision]:
+        """Take back what a revision changed, by new ones.
+
+        What was changed again since then stays: where it cannot, the undoing is refused. A
+        successor's undoing opens again what it had closed. In a store for review, what would
+        apply again waits for approval.
+        """
+        row = self._connection.execute(_NUMBERED, {"sequence": sequence}).one_or_none()
+        if row is None:
+            raise InvalidInput(f"there is no revision {sequence}; `scr history ID` shows them")
+        undone = to_revision(row)
+        if undone.action in ("comment", "erase"):
+            raise InvalidInput(f"revision {sequence} is a {undone.action} and cannot be undone")
+        made = [self._undo_one(undone)]
+        if undone.action in ("supersede", "approve") and undone.fact.supersedes:
+            known = {"fact_id": undone.fact.supersedes, "at": to_micros(undone.at)}
+            for closing in self._connection.execute(_CLOSED_WITH, known):
+                made.append(self._undo_one(to_revision(closing)))
+        return made
+
+    def _undo_one(self, undone: Revision) -> Revision:
+        found = self.get(undone.fact.id)
+        known = {"fact_id": undone.fact.id, "sequence": undone.sequence}
+        row = self._connection.execute(_BEFORE, known).one_or_none()
+        before = to_revision(row) if row else None
+        fact = self._without(undone, before, found)
+        status = found.status
+        if before is None:
+            status = "retired"
+        elif before.status != undone.status and found.status == undone.status:
+            status = before.status
+        if self._policy.review and status == "approved":
+            status = "proposed"
+        if (fact, status) == (found.fact, found.status):
+            hint = "nothing is left to undo"
+            raise TransitionRefused(fact.id, found.status, "undo a change of", hint)
+        if status == "approved":
+            self._require_free(fact)
+        return self._record(fact, "undo", status, found.status)
+
+    def _without(self, undone: Revision, before: Revision | None, found: Revision) -> Fact:
+        """Return the fact as it is, without what a revision changed in it."""
+        if before is None:
+            return found.fact
+        changed = {
+            name: getattr(before.fact, name)
+            for name in Fact.model_fields
+            if getattr(before.fact, name) != getattr(undone.fact, name)
+        }
+        for name, old in changed.items():
+            now = getattr(found.fact, name)
+            if now not in (getattr(undone.fact, name), old):
+                hint = f"its {name} was changed again later; undo that first"
+                raise TransitionRefused(found.fact.id, found.status, "undo a change of", hint)
+        return make_fact(**{**found.fact.model_dump(), **changed})
+
+    def erase(self, fact_id: str) -> Revision:
+        """Take a fact's words out of the whole history; a tombstone says that they were there."""
+        found = self.get(fact_id)
+        stone = make_fact(id=fact_id, kind="text", statement=TOMBSTONE, scope=found.fact.scope)
+        rows = self._connection.execute(_EVERY_OF, {"fact_id": fact_id}).all()
+        forget_words(self._connection, [to_revision(row) for row in rows])
+        for row in rows:
+            emptied = to_revision(row).model_copy(update={"fact": stone, "why": ""})
+            values = {k: v for k, v in to_row(emptied, None).items() if k != "sequence"}
+            self._connection.execute(
+                sa.update(revisions).where(revisions.c.sequence == row.sequence).values(values)
+            )
+        return self._record(stone, "erase", "retired", found.status)
+
+    def _proposers(self, fact_id: str) -> set[str]:
+        """Return who changed a fact since it was approved last."""
+        rows = self._connection.execute(_EVERY_OF, {"fact_id": fact_id}).all()
+        names: set[str] = set()
+        for revision in map(to_revision, rows):
+            if revision.action in ("approve", "add", "supersede"):
+                names.clear()
+            elif revision.action != "comment":
+                names.add(revision.by)
+        return names
 
     def _require_new(self, fact: Fact) -> None:
         declared = self._policy.relations

@@ -98,6 +98,7 @@ def test_a_closed_store_refuses_what_it_does_not_declare(scr, tmp_path):
     assert made == {
         "store": "facts.db",
         "review": False,
+        "four_eyes": False,
         "relations": ["mayor", "capital", "chief executive officer"],
     }
     assert scr("add", "France", "capital", "Paris").code == 0
@@ -295,3 +296,29 @@ def test_text_is_shown_and_never_obeyed(scr, add):
             assert "[red]hot[/red]" in out
     assert json.loads(scr("show", name, "--json").out)["fact"]["note"] == EVIL
     assert "\x1b" not in scr("add", EVIL, EVIL, "other").err
+
+
+def test_a_change_is_undone_commented_and_erased(scr, add):
+    revision = add()
+    fact_id = revision["fact"]["id"]
+    assert scr("comment", fact_id, "Is this so?").code == 0
+    assert "Is this so?" in scr("history", fact_id).out
+    undone = scr("--json", "undo", revision["sequence"]).json[0]
+    assert (undone["action"], undone["status"]) == ("undo", "retired")
+    assert scr("undo", 99).code == 2
+    refused = scr("erase", fact_id, "--why", "request 17")
+    assert refused.code == 2
+    assert "--yes" in refused.err
+    assert scr("erase", fact_id, "--yes").code == 2
+    assert scr("erase", fact_id, "--why", "request 17", "--yes").code == 0
+    assert "Dana Lee" not in scr("history", fact_id).out
+    assert "request 17" in scr("history", fact_id).out
+
+
+def test_four_eyes_look_at_a_proposal(scr, add):
+    assert scr("init", "--review", "--four-eyes").code == 0
+    fact_id = add()["fact"]["id"]
+    refused = scr("approve", fact_id)
+    assert refused.code == 4
+    assert "ask somebody else" in refused.err
+    assert scr("approve", fact_id, "--by", "bo").code == 0

@@ -43,6 +43,9 @@ def test_every_promised_command_is_there():
         "detector",
         "serve",
         "plan",
+        "undo",
+        "comment",
+        "erase",
         "apply",
         "keys",
     }

@@ -115,6 +115,14 @@ class Machine(RuleBasedStateMachine):
     def time_goes_on_or_back(self, hours):
         self.now += timedelta(hours=hours)
 
+    @rule(number=st.integers(1, 30))
+    def undo(self, number):
+        self.attempt(lambda by: self.store.undo(number, by=by)[-1])
+
+    @rule(fact_id=ids)
+    def comment(self, fact_id):
+        self.attempt(lambda by: self.store.comment(fact_id, "Is it so?", by=by))
+
     @rule(target=ids, fact=facts())
     def add(self, fact):
         self.attempt(self.store.add, fact)
