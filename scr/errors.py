@@ -7,6 +7,7 @@ ScrError                     exit 1  HTTP 500
 ├── FactNotFound             exit 3  HTTP 404  no fact has this id
 ├── TraceNotFound            exit 3  HTTP 404  no trace has this id
 ├── KeyNotFound              exit 3  HTTP 404  no key in force has this id
+├── ChecksFailed             exit 1  HTTP 409  test questions of facts fail
 ├── KeyRequired              exit 4  HTTP 401  the request shows no key in force
 ├── KeyForbids               exit 4  HTTP 403  the request's key does not allow this
 ├── RequestTooLarge          exit 5  HTTP 413  a request has more bytes than the server takes
@@ -109,6 +110,20 @@ class KeyNotFound(ScrError):
         """Name the id."""
         self.key_id = key_id
         super().__init__(f"no key {key_id} is in force; `scr keys list` shows those that are")
+
+
+class ChecksFailed(ScrError):
+    """Test questions of facts were not decided as they must be."""
+
+    exit_code = 1
+    http_status = 409
+
+    def __init__(self, failed: int, asked: int) -> None:
+        """Say how many of how many."""
+        self.failed, self.asked = failed, asked
+        super().__init__(
+            f"{failed} of {asked} tests failed; `scr why QUESTION` explains a decision"
+        )
 
 
 class KeyRequired(ScrError):

@@ -226,6 +226,12 @@ class Fact(BaseModel):
     note: Text = ""
     """For the team; the model never sees it."""
 
+    must_fire: tuple[Name, ...] = Field(default=(), max_length=LIST_LIMIT)
+    """Test questions on which it must be used; `scr check` asks them."""
+
+    must_not_fire: tuple[Name, ...] = Field(default=(), max_length=LIST_LIMIT)
+    """Test questions on which it must not."""
+
     @model_validator(mode="before")
     @classmethod
     def _derive(cls, given: object) -> object:
@@ -283,6 +289,9 @@ class Fact(BaseModel):
     def content_hash(self) -> str:
         """SHA-256 (hex) of everything but the id: equal for two facts that say the same."""
         content = self.model_dump(mode="json", exclude={"id"})
+        for name in ("must_fire", "must_not_fire"):  # older hashes know nothing of tests
+            if not content[name]:
+                del content[name]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -101,7 +101,7 @@ def _check_address(host: str, knowledge: "SCR") -> None:
     """Refuse to let other machines in where no key is asked for."""
     from scr.server.access import is_loopback
 
-    if not knowledge.store.api_keys() and not is_loopback(host):
+    if not knowledge.store.keys.list() and not is_loopback(host):
         raise InvalidInput(
             f"the store has no keys, so that anyone who reaches {host} could ask: make one with "
             "`scr keys create`, or listen on 127.0.0.1"
@@ -147,7 +147,7 @@ def _run(application: "FastAPI", host: str, port: int, knowledge: "SCR", *, as_j
 
 def _announce(url: str, knowledge: "SCR", *, as_json: bool) -> None:
     open_to = "this machine only: no keys are set, `scr keys create` makes one"
-    if knowledge.store.api_keys():
+    if knowledge.store.keys.list():
         open_to = "whoever shows a key"
     if as_json:
         print_json({"url": url, "base_url": f"{url}/v1", "open_to": open_to})
@@ -175,7 +175,7 @@ def create(
     """
     with open_knowledge(store) as knowledge:
         scopes = scope or [knowledge.settings.scope]
-        key, secret = knowledge.store.create_key(role, scopes, by=knowledge.author, name=name)
+        key, secret = knowledge.store.keys.create(role, scopes, by=knowledge.author, name=name)
     if as_json:
         print_json({**key.model_dump(mode="json"), "secret": secret})
         return
@@ -188,7 +188,7 @@ def create(
 def listing(store: StorePath = None, as_json: AsJson = False) -> None:
     """List the keys, revoked ones too."""
     with open_knowledge(store) as knowledge:
-        found = knowledge.store.api_keys()
+        found = knowledge.store.keys.list()
     if as_json:
         for key in found:
             print_json(key.model_dump(mode="json"))
@@ -209,7 +209,7 @@ def revoke(
 ) -> None:
     """Revoke a key, for good; servers refuse it within a second."""
     with open_knowledge(store) as knowledge:
-        key = knowledge.store.revoke_key(key_id)
+        key = knowledge.store.keys.revoke(key_id)
     if as_json:
         print_json(key.model_dump(mode="json"))
     else:

@@ -9,12 +9,14 @@ import getpass
 import logging
 import time
 from collections.abc import Callable, Sequence
+from copy import copy
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, overload
 
 from scr.composition import SystemMessageComposer, TokenCounter
-from scr.engine.following import FollowingRetriever
+from scr.engine.checking import Checked, Preview, check, preview
+from scr.engine.following import FixedRetriever, FollowingRetriever
 from scr.errors import InvalidInput, StoreError
 from scr.facts import Revision, make_fact
 from scr.messages import read_question, turns_of
@@ -100,7 +102,9 @@ class SCR:
         self.settings = settings or load_settings()
         self._detector = detector
         self._confirmer = confirmer
-        self._retriever = FollowingRetriever(store, embedder, self.settings.embedder)
+        self._retriever: FollowingRetriever | FixedRetriever = FollowingRetriever(
+            store, embedder, self.settings.embedder
+        )
         self._prune()
 
     @classmethod
@@ -182,6 +186,32 @@ class SCR:
         revision = self.store.erase(fact_id, by=by or self.author, why=why)
         self._retriever.forget()
         return revision
+
+    def check(self, fact_ids: Sequence[str] = ()) -> list[Checked]:
+        """Ask the test questions of the approved facts that hold today, or of those named.
+
+        Raises:
+            FactNotFound: one of the ids names no fact.
+        """
+        if fact_ids:
+            return check(self, [self.store.get(fact_id).fact for fact_id in fact_ids])
+        return check(self, [r.fact for r in self.store.list(valid_at=datetime.now(UTC))])
+
+    def preview(self, fact_id: str) -> Preview:
+        """Return what approving a fact would change among all saved questions.
+
+        Saved are the facts' own questions and their tests. Nothing is written.
+
+        Raises:
+            ScrError: whatever approving it would raise, such as `FactConflict`.
+        """
+        written = self.store.rehearse_approval(fact_id)
+        with self._retriever.current() as retriever:
+            retriever = retriever.copy()
+        retriever.follow(written, retriever.sequence)
+        hypothetical = copy(self)
+        hypothetical._retriever = FixedRetriever(self.store, retriever)
+        return preview(self, hypothetical, [revision.fact for revision in written])
 
     @property
     def author(self) -> str:

@@ -131,3 +131,23 @@ class FollowingRetriever:
                 self._store.path,
             )
             retriever.clear()
+
+
+class FixedRetriever(FollowingRetriever):
+    """One that follows nothing any more: for what would be, if something were otherwise."""
+
+    def __init__(self, store: Store, retriever: "Retriever") -> None:
+        """Give `retriever` to whoever reads."""
+        super().__init__(store, retriever.embedder, "")
+        self._retriever = retriever
+
+    @contextmanager
+    def current(self, most: int | None = None) -> Iterator["Retriever"]:
+        """Give the retriever as it is."""
+        yield self._opened()
+
+    def follow(self) -> None:
+        """Do nothing."""
+
+    def save(self) -> None:
+        """Do nothing."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from scr.facts import Fact, Revision
 from scr.records import Candidate, Embedder, Mention, Passage, Query
-from scr.retrieval.columns import Multimap, key_of, part, under
+from scr.retrieval.columns import Arrays, Multimap, key_of, part, under
 from scr.retrieval.followup import SURE_NAMING, Carried, carry_over
 from scr.retrieval.hops import Chain, chains_from
 from scr.retrieval.index import KeyIndex, View
@@ -18,7 +18,7 @@ from scr.retrieval.keys import Key, names_of
 from scr.retrieval.mentions import MentionIndex, Naming
 from scr.retrieval.names import mask_names, passage_around, sentence_around, sentences_of
 from scr.retrieval.relations import RelationSpace
-from scr.retrieval.snapshot import read_snapshot, write_snapshot
+from scr.retrieval.snapshot import Snapshot, read_snapshot, write_snapshot
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -117,12 +117,22 @@ class Retriever:
                 fingerprint=self.embedder.fingerprint,
                 sequence=self.sequence,
                 mark=self.mark,
-                arrays={
-                    **under("index", self._index.arrays()),
-                    **under("mentions", self._mentions.arrays()),
-                    **under("named", self._named.arrays()),
-                },
+                arrays=self._arrays(),
             )
+
+    def _arrays(self) -> Arrays:
+        return {
+            **under("index", self._index.arrays()),
+            **under("mentions", self._mentions.arrays()),
+            **under("named", self._named.arrays()),
+        }
+
+    def copy(self) -> "Retriever":
+        """Return one that has followed the same, and goes its own way from here."""
+        other = Retriever(self.embedder)
+        arrays = {name: array.copy() for name, array in self._arrays().items()}
+        other._take(Snapshot(self.sequence, self.mark, arrays))
+        return other
 
     def __call__(self, query: Query, *, limit: int = 16) -> list[Candidate]:
         """Return the facts that may answer the query, likeliest first.
@@ -170,8 +180,10 @@ class Retriever:
 
     def _restore(self, path: Path) -> None:
         snapshot = read_snapshot(path, fingerprint=self.embedder.fingerprint)
-        if snapshot is None:
-            return
+        if snapshot is not None:
+            self._take(snapshot)
+
+    def _take(self, snapshot: Snapshot) -> None:
         self._index.restore(part("index", snapshot.arrays))
         self._mentions.restore(part("mentions", snapshot.arrays))
         self._named.restore(part("named", snapshot.arrays))

@@ -78,7 +78,7 @@ class Doorkeeper:
 
     def refresh(self) -> None:
         """Read the keys; called twice a second, so that a revoked one is soon refused."""
-        self._keys = self._store.key_hashes()
+        self._keys = self._store.keys.hashes()
 
     @property
     def keys_needed(self) -> bool:

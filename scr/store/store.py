@@ -14,9 +14,10 @@ import sqlalchemy as sa
 
 from scr.errors import FactNotFound, InvalidInput, StoreCorrupt, StoreError, StoreExists
 from scr.facts import Fact, Revision, Status, scopes_above
-from scr.records import ApiKey, Role, Trace, make_query
-from scr.store import keys, packs, search, traces
+from scr.records import Trace, make_query
+from scr.store import packs, search, traces
 from scr.store.database import BUSY_SECONDS, Database
+from scr.store.keys import KeyRing
 from scr.store.packs import ImportReport
 from scr.store.plans import Plan, Source, carry_out
 from scr.store.schema import current, revisions, settings, to_micros, to_revision
@@ -154,6 +155,11 @@ class Store:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    @property
+    def keys(self) -> KeyRing:
+        """The keys of the server."""
+        return KeyRing(self._database, self._clock)
 
     # Changes
 
@@ -331,6 +337,19 @@ class Store:
         with self._transaction(by, why) as transaction:
             return self._carry_out(transaction, sources, prune)
 
+    def rehearse_approval(self, fact_id: str) -> builtins.list[Revision]:
+        """Return the revisions that somebody's approval would write, and write none.
+
+        Raises:
+            ScrError: whatever `approve` would raise.
+        """
+        written: builtins.list[Revision] = []
+        with suppress(_TakenBack), self._transaction("preview", "") as transaction:
+            transaction.approve(fact_id)
+            written = transaction.written
+            raise _TakenBack
+        return written
+
     def _carry_out(
         self, transaction: Transaction, sources: Sequence[Source], prune: str | None
     ) -> Plan:
@@ -455,38 +474,6 @@ class Store:
         """
         chosen = self._select(status=status, scope=scope, valid_at=valid_at, as_of=as_of)
         return self._read(_page(chosen.order_by(revisions.c.fact_id), limit, offset))
-
-    # Keys of the server
-
-    def create_key(
-        self, role: Role, scopes: Sequence[str], *, by: str, name: str = ""
-    ) -> tuple[ApiKey, str]:
-        """Make an API key; returns it with its secret, which is shown once and not kept.
-
-        Raises:
-            InvalidInput: role or scopes cannot be used.
-        """
-        with self._database.write() as connection:
-            now = self._clock()
-            return keys.create(connection, role=role, scopes=scopes, name=name, by=by, now=now)
-
-    def api_keys(self) -> builtins.list[ApiKey]:
-        """Return every key, revoked ones too, the oldest first."""
-        return [key for key, _ in self.key_hashes()]
-
-    def key_hashes(self) -> builtins.list[tuple[ApiKey, str]]:
-        """Return every key with the SHA-256 (hex) of its secret."""
-        with self._database.read() as connection:
-            return keys.hashes(connection)
-
-    def revoke_key(self, key_id: str) -> ApiKey:
-        """Revoke a key, for good.
-
-        Raises:
-            KeyNotFound: no key in force has this id.
-        """
-        with self._database.write() as connection:
-            return keys.revoke(connection, key_id, self._clock())
 
     # Traces
 

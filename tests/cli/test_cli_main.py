@@ -43,6 +43,8 @@ def test_every_promised_command_is_there():
         "detector",
         "serve",
         "plan",
+        "check",
+        "preview",
         "undo",
         "comment",
         "erase",

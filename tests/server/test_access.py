@@ -35,7 +35,7 @@ def test_without_keys_anyone_on_this_machine_may_ask(url):
 
 
 def test_with_a_key_in_force_everyone_needs_one(serve, knowledge):
-    _, secret = knowledge.store.create_key("reader", ["default"], by="ana")
+    _, secret = knowledge.store.keys.create("reader", ["default"], by="ana")
     url = serve(knowledge)
     refused = ask(url)
     assert refused.status_code == 401
@@ -54,20 +54,20 @@ def test_with_a_key_in_force_everyone_needs_one(serve, knowledge):
 
 
 def test_a_revoked_key_is_refused_within_a_second_and_the_last_one_opens_no_door(serve, knowledge):
-    key, secret = knowledge.store.create_key("reader", ["default"], by="ana")
+    key, secret = knowledge.store.keys.create("reader", ["default"], by="ana")
     url = serve(knowledge)
     assert ask(url, **{"x-scr-key": secret}).status_code == 200
     with Store.open(knowledge.store.path) as elsewhere:
-        elsewhere.revoke_key(key.id)
+        elsewhere.keys.revoke(key.id)
         with pytest.raises(KeyNotFound):
-            elsewhere.revoke_key(key.id)
+            elsewhere.keys.revoke(key.id)
     eventually(lambda: ask(url, **{"x-scr-key": secret}).status_code == 401, 1.5)
     assert ask(url).status_code == 401
 
 
 def test_a_key_made_later_is_needed_within_a_second(url, knowledge):
     assert ask(url).status_code == 200
-    knowledge.store.create_key("reader", ["default"], by="ana")
+    knowledge.store.keys.create("reader", ["default"], by="ana")
     eventually(lambda: ask(url).status_code == 401, 1.5)
 
 
@@ -99,8 +99,8 @@ def test_a_scope_that_is_none_is_refused(url):
 
 
 def test_a_key_sees_facts_of_its_scopes_only(serve, scoped, upstream):
-    _, secret = scoped.store.create_key("reader", ["acme/support"], by="ana")
-    _, both = scoped.store.create_key("reader", ["acme/support", "other"], by="ana")
+    _, secret = scoped.store.keys.create("reader", ["acme/support"], by="ana")
+    _, both = scoped.store.keys.create("reader", ["acme/support", "other"], by="ana")
     url = serve(scoped)
     ask(url, **{"x-scr-key": secret})
     assert b"Dana Lee" in upstream.received[-1].body
@@ -117,7 +117,7 @@ def test_a_key_sees_facts_of_its_scopes_only(serve, scoped, upstream):
 
 
 def test_only_a_hash_of_the_secret_is_kept(knowledge):
-    key, secret = knowledge.store.create_key("admin", ["default"], by="ana", name="ci")
+    key, secret = knowledge.store.keys.create("admin", ["default"], by="ana", name="ci")
     assert len(secret) > 50
     door = Doorkeeper(knowledge.store)
     door.refresh()
@@ -132,7 +132,7 @@ def test_only_a_hash_of_the_secret_is_kept(knowledge):
 
 
 def test_our_key_never_reaches_upstream_and_the_clients_own_does(serve, knowledge, upstream):
-    _, secret = knowledge.store.create_key("reader", ["default"], by="ana")
+    _, secret = knowledge.store.keys.create("reader", ["default"], by="ana")
     url = serve(knowledge, environment={"OPENAI_API_KEY": "sk-theirs"})
     ask(url, OTHER, authorization=f"Bearer {secret}")
     assert upstream.received[-1].headers["authorization"] == "Bearer sk-theirs"
@@ -197,7 +197,7 @@ def test_a_body_that_trickles_in_is_refused(serve, knowledge, upstream):
 
 
 def test_a_trace_is_shown_to_whoever_asked_and_to_administrators(serve, knowledge):
-    make = knowledge.store.create_key
+    make = knowledge.store.keys.create
     keys = {name: make(name, ["default"], by="ana")[1] for name in ("reader", "editor", "admin")}
     url = serve(knowledge)
     trace = ask(url, **{"x-scr-key": keys["reader"]}).headers["x-scr-trace"]

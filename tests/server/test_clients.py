@@ -129,7 +129,7 @@ def test_openai_asynchronously(url):
 def test_openai_reads_our_errors(serve, knowledge):
     from openai import AuthenticationError, OpenAI
 
-    knowledge.store.create_key("reader", ["default"], by="ana")
+    knowledge.store.keys.create("reader", ["default"], by="ana")
     url = serve(knowledge)
     with (
         OpenAI(base_url=f"{url}/v1", api_key="sk-x", max_retries=0) as client,
@@ -159,7 +159,7 @@ def test_anthropic(url, asked):
 def test_anthropic_reads_our_errors(serve, knowledge):
     from anthropic import Anthropic, AuthenticationError
 
-    knowledge.store.create_key("reader", ["default"], by="ana")
+    knowledge.store.keys.create("reader", ["default"], by="ana")
     with (
         Anthropic(base_url=serve(knowledge), api_key="sk-x", max_retries=0) as client,
         pytest.raises(AuthenticationError, match="scr keys create"),
