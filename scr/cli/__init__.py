@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 import scr
-from scr.cli import ask, checks, detector, doctor, evaluate, facts, lab, packs, plans, serve
+from scr.cli import ask, checks, desk, detector, doctor, evaluate, facts, lab, packs, plans, serve
 from scr.cli.options import AsJson, Root, StorePath
 from scr.cli.render import print_error, print_failure
 from scr.errors import ScrError
@@ -27,7 +27,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (facts.app, packs.app, plans.app, checks.app, ask.app, serve.app, doctor.app):
+for group in (
+    facts.app,
+    packs.app,
+    plans.app,
+    checks.app,
+    desk.app,
+    ask.app,
+    serve.app,
+    doctor.app,
+):
     app.add_typer(group)
 app.add_typer(serve.keys, name="keys")
 app.add_typer(lab.app, name="lab")

@@ -552,7 +552,7 @@ class SCR:
     def record(self, traces: Sequence[Trace]) -> None:
         """Keep the traces; a request never fails because its trace could not be written."""
         days = self.settings.trace_retention_days
-        if not days or not traces:
+        if not traces:
             return
         try:
             self.store.save_traces(traces, retention_days=days)

@@ -6,7 +6,7 @@ import logging
 import re
 import time
 from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
@@ -55,6 +55,12 @@ class ErrorDetail(BaseModel):
     type: str
     param: str | None = None
     code: str | None = None
+
+
+class Vote(BaseModel):
+    """What somebody thinks of an answer."""
+
+    vote: Literal["up", "down"]
 
 
 class ErrorBody(BaseModel):
@@ -159,6 +165,18 @@ def _add_own(app: FastAPI, gateway: Gateway) -> None:
         if not caller.explains(trace):
             raise TraceNotFound(trace_id)
         return trace
+
+    @app.post("/feedback/{trace_id}", responses=_ERRORS, status_code=204)
+    async def feedback(trace_id: str, vote: Vote, request: Request) -> Response:
+        """Say that an answer was bad: it is counted for each fact that it was given with."""
+        caller = gateway.admit(request)
+        store = gateway.knowledge.store
+        trace = await run_in_threadpool(store.trace, trace_id)
+        if not caller.explains(trace):
+            raise TraceNotFound(trace_id)
+        if vote.vote == "down":
+            await run_in_threadpool(store.usage.mark_down, trace.injected)
+        return Response(status_code=204)
 
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from scr.store.packs import ImportReport
 from scr.store.plans import Change, Plan, Source
+from scr.store.queues import QUEUES, Task, tasks
 from scr.store.store import Store
+from scr.store.usage import Used
 
-__all__ = ["Change", "ImportReport", "Plan", "Source", "Store"]
+__all__ = ["QUEUES", "Change", "ImportReport", "Plan", "Source", "Store", "Task", "Used", "tasks"]

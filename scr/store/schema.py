@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from scr.errors import InvalidInput
 from scr.facts import Fact, Revision
 
-SCHEMA = "0002"
+SCHEMA = "0003"
 """The newest migration; a store with a later one was written by a newer version of SCR."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -82,6 +82,17 @@ keys = sa.Table(
     sa.Column("revoked", sa.BigInteger),
 )
 """API keys of the server: the SHA-256 of each secret, never the secret."""
+
+usage = sa.Table(
+    "usage",
+    metadata,
+    sa.Column("fact_id", sa.Text, primary_key=True),
+    sa.Column("fired", sa.BigInteger, nullable=False),
+    sa.Column("near", sa.BigInteger, nullable=False),
+    sa.Column("down", sa.BigInteger, nullable=False),
+    sa.Column("last", sa.BigInteger),
+)
+"""How often each fact is used: no part of the history, and none of its sequence."""
 
 settings = sa.Table(
     "settings",

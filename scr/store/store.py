@@ -15,13 +15,14 @@ import sqlalchemy as sa
 from scr.errors import FactNotFound, InvalidInput, StoreCorrupt, StoreError, StoreExists
 from scr.facts import Fact, Revision, Status, scopes_above
 from scr.records import Trace, make_query
-from scr.store import packs, search, traces
+from scr.store import packs, search, traces, usage
 from scr.store.database import BUSY_SECONDS, Database
 from scr.store.keys import KeyRing
 from scr.store.packs import ImportReport
 from scr.store.plans import Plan, Source, carry_out
 from scr.store.schema import current, revisions, settings, to_micros, to_revision
 from scr.store.transaction import Policy, Transaction
+from scr.store.usage import Usage
 
 AsOf = int | datetime | None
 """Store time: a sequence number, an instant, or `None` for the latest."""
@@ -157,6 +158,11 @@ class Store:
         self.close()
 
     @property
+    def usage(self) -> Usage:
+        """How often each fact is used."""
+        return Usage(self._traces)
+
+    @property
     def keys(self) -> KeyRing:
         """The keys of the server."""
         return KeyRing(self._database, self._clock)
@@ -277,6 +283,7 @@ class Store:
             revision = transaction.erase(fact_id)
             transaction.finish()
             traces.forget(connection, fact_id)
+            usage.forget(connection, fact_id)
         self._database.compact()
         return revision
 
@@ -478,7 +485,7 @@ class Store:
     # Traces
 
     def save_traces(self, kept: Sequence[Trace], *, retention_days: float = 30.0) -> None:
-        """Keep traces, and prune as `prune_traces` does.
+        """Count the use of facts, keep traces, and prune as `prune_traces` does.
 
         A request waits for this: other writers are waited for only a tenth of a second, and a
         power cut may take back the last traces.
@@ -487,7 +494,8 @@ class Store:
             StoreBusy: if another writer takes longer; the traces are not kept.
         """
         with self._traces.write() as connection:
-            for trace in kept:
+            usage.count(connection, kept)
+            for trace in kept if retention_days else ():
                 traces.save(connection, trace)
             traces.prune(connection, self._clock(), retention_days)
 

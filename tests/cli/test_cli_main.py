@@ -44,6 +44,8 @@ def test_every_promised_command_is_there():
         "serve",
         "plan",
         "check",
+        "queue",
+        "usage",
         "preview",
         "undo",
         "comment",

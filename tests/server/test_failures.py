@@ -164,3 +164,14 @@ def test_a_line_of_the_log_is_json_without_anyones_words():
     record.fields = {"status": 200}
     line = json.loads(JsonFormatter().format(record))
     assert (line["message"], line["status"], line["level"]) == ("answered", 200, "info")
+
+
+def test_a_bad_answer_is_counted_for_its_facts(url, knowledge):
+    trace = ask(url).headers["x-scr-trace"]
+    (fact,) = knowledge.store.list()
+    for vote, status in (("down", 204), ("up", 204), ("sideways", 422)):
+        voted = httpx2.post(f"{url}/feedback/{trace}", json={"vote": vote})
+        assert voted.status_code == status
+    assert httpx2.post(f"{url}/feedback/unknown", json={"vote": "down"}).status_code == 404
+    (used,) = knowledge.store.usage.list()
+    assert (used.fact_id, used.fired, used.down) == (fact.fact.id, 1, 1)

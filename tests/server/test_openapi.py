@@ -19,7 +19,7 @@ QUICK = settings(max_examples=25, deadline=None, suppress_health_check=list(Heal
 def attack(url, validate):
     schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
     operations = [found.ok() for found in schema.get_all_operations()]
-    assert len(operations) == 10
+    assert len(operations) == 11
     for operation in operations:
 
         @QUICK
