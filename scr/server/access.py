@@ -111,6 +111,10 @@ class Doorkeeper:
             raise KeyForbids(f"this key's role is {key.role}; {role} is needed")
         return Caller(key.id, key.scopes, key.role)
 
+    def name_of(self, key_id: str) -> str:
+        """Return whose a key is: its name, or its id where it has none."""
+        return next((key.name or key.id for key, _ in self._keys if key.id == key_id), key_id)
+
     def _find(self, secret: str) -> ApiKey | None:
         digest = hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
         found = [key for key, held in self._keys if hmac.compare_digest(held, digest)]

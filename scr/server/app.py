@@ -26,6 +26,7 @@ from scr.errors import (
 )
 from scr.facts import new_id
 from scr.records import Trace
+from scr.server.desk import add_desk
 from scr.server.gateway import Gateway, Limits, NotServed, keep_following
 from scr.server.local import LocalModel
 from scr.server.protocols import ALL, MESSAGES, Protocol, error_body
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from scr.engine import SCR
+    from scr.server.desk.routes import Desk
     from scr.server.upstream import Upstream
 
 log = logging.getLogger("scr.server")
@@ -120,6 +122,7 @@ def create_app(
         _add_protocol(app, gateway, protocol)
     _add_passed(app, gateway)
     _add_own(app, gateway)
+    add_desk(app, gateway)
     _add_errors(app)
     app.add_middleware(_Observed, gateway=gateway)
     return app
@@ -198,7 +201,10 @@ def _add_own(app: FastAPI, gateway: Gateway) -> None:
 
 def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(ScrError)
-    async def refused(request: Request, error: ScrError) -> JSONResponse:
+    async def refused(request: Request, error: ScrError) -> Response:
+        if request.url.path.startswith("/ui"):
+            desk: Desk = app.state.desk
+            return await run_in_threadpool(desk.failed, request, error)
         status, reason, headers = error.http_status, str(error), {}
         if isinstance(error, TooManyRequests):
             headers["retry-after"] = str(max(round(error.wait), 1))

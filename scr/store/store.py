@@ -137,6 +137,11 @@ class Store:
         return self._policy.review
 
     @property
+    def four_eyes(self) -> bool:
+        """Whether nobody approves what they proposed themselves."""
+        return self._policy.four_eyes
+
+    @property
     def relations(self) -> tuple[str, ...] | None:
         """The only relations allowed, sorted; `None` allows any."""
         return self._policy.relations
