@@ -17,8 +17,9 @@ demo: $(VENV)/.demo ## make the environment and run the main job, offline
 test: $(VENV)/.dev ## run the tests that need no browser, server or system package
 	@$(BIN)/python -m pytest -n $(WORKERS) -m "not system" tests
 
-test-system: $(VENV)/.dev ## run the tests that start processes and servers
-	@$(BIN)/python -m pytest -m system tests
+test-system: $(VENV)/.dev ## run the tests that start processes, servers and a browser
+	@command -v chromium >/dev/null || { echo "installing chromium …"; apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }
+	@SCR_REQUIRE_BROWSER=1 $(BIN)/python -m pytest -m system tests
 
 check: $(VENV)/.dev ## lint, formatting and types
 	@$(BIN)/ruff check .

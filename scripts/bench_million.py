@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 FITTED: Final = 6_000  # texts that the stand-in is fitted to
 RIDGE: Final = 1.0
+LARGEST: Final = 1_000_000  # facts of a LabWorld; as a pack they are a little fewer
 PACK: Final = 20_000  # facts of a transaction
 CHECKED: Final = 300  # queries whose nearest facts are searched exhaustively too
 NEAREST: Final = 16
@@ -144,7 +145,7 @@ def make(folder: Path, count: int) -> None:
         retriever.follow(store.changes(0), store.sequence)
         retriever.save()
         made = {
-            "facts": count,
+            "facts": store.sequence,
             "storing, s": round(stored),
             "indexing, s": round(time.perf_counter() - start),
             "stand-in, mean cosine with the model": round(standing.agreement, 3),
@@ -233,7 +234,7 @@ def _recall(retriever: Retriever, queries: Sequence[Query]) -> float:
 
 def _padding(count: int) -> Iterator[str]:
     """Yield that many of LabWorld's facts as lines of a pack."""
-    lines = pack_lines(generate_world(0, count + count // 10))
+    lines = pack_lines(generate_world(0, min(count + count // 10, LARGEST)))
     yield from islice(lines, count)
 
 

@@ -41,7 +41,7 @@ class Difference(Record):
     """Ids of those that would."""
 
     broken: bool
-    """Whether a test that passes now would fail."""
+    """Whether a test that passes now would fail; that a successor fires instead is no failure."""
 
 
 class Preview(Record):
@@ -95,13 +95,15 @@ def preview(knowledge: "SCR", hypothetical: "SCR", changed: Sequence[Fact]) -> P
         )
     )
     before, after = _decided(knowledge, asked), _decided(hypothetical, asked)
+    succeeded = {each.id for each in closed}
     tested = {(text, f.scope): (f.id, must) for f in saved for text, must in tests_of(f)}
     differences = []
     for question, was, will in zip(asked, before, after, strict=True):
         fired, would = _fired(was), _fired(will)
         if fired != would:
             own, must = tested.get(question, ("", False))
-            broken = bool(own) and (own in fired) == must != (own in would)
+            replaced = own in succeeded and fact.id in would
+            broken = bool(own) and (own in fired) == must != (own in would) and not replaced
             differences.append(
                 Difference(question=question[0], before=fired, after=would, broken=broken)
             )

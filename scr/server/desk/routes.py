@@ -470,9 +470,8 @@ def _to_fact(fact_id: str) -> Response:
 
 def _successor(old: Fact, form: Form) -> Fact:
     """Return the fact with a new value that takes another one's place."""
-    kept = old.model_dump(
-        include={"kind", "subject", "aliases", "relation", "scope", "tags", "rank"}
-    )
+    names = {"kind", "subject", "aliases", "relation", "scope", "tags", "rank"}
+    kept = old.model_dump(include=names | {"must_fire", "must_not_fire"})
     start = _one(form, "start") or None
     return make_fact(
         **kept, target=_one(form, "target"), supersedes=old.id, validity={"start": start}
