@@ -274,7 +274,9 @@ class Retriever:
             first, last = chain.versions[0], chain.versions[-1]
             naming, turn, reading = named[first]
             if naming is not None:
-                seen = [chain.see(key, naming.name) for key in self._index.entry(last).keys]
+                # By the name that its own facts' keys bear, so that their cosines compare.
+                name = self._index.fact(first).subject or naming.name
+                seen = [chain.see(key, name) for key in self._index.entry(last).keys]
                 coverage = self._coverage(plan, first, grounded[first])
                 reached.append(Reached(plan, chain, seen, (naming, turn, reading), coverage))
         return reached
