@@ -66,6 +66,14 @@ Until = Annotated[
 Note = Annotated[
     str | None, typer.Option("--note", metavar="TEXT", help="For the team; no model sees it.")
 ]
+MustFire = Annotated[
+    list[str] | None,
+    typer.Option("--must-fire", metavar="TEXT", help="A test question that uses it; repeatable."),
+]
+MustNotFire = Annotated[
+    list[str] | None,
+    typer.Option("--must-not-fire", metavar="TEXT", help="One that does not; repeatable."),
+]
 FactRank = Annotated[Rank | None, typer.Option("--rank", help="Its rank in its slot.")]
 
 
@@ -147,6 +155,8 @@ def add(
         str | None, typer.Option("--id", metavar="ID", help="Its id; otherwise a new one.")
     ] = None,
     note: Note = None,
+    must_fire: MustFire = None,
+    must_not_fire: MustNotFire = None,
     why: Why = "",
     by: By = None,
     store: StorePath = None,
@@ -159,6 +169,7 @@ def add(
     fields = given(
         id=fact_id, kind=kind, subject=subject, relation=relation, target=target, rank=rank,
         statement=statement, questions=question, aliases=alias, sources=source, tags=tag,
+        must_fire=must_fire, must_not_fire=must_not_fire,
         note=note, scope=scope or load_settings(store=store).scope, start=start, end=end,
     )  # fmt: skip
     fact = make_fact(**fields)
@@ -183,6 +194,8 @@ def supersede(
     tag: Tags = None,
     rank: FactRank = None,
     note: Note = None,
+    must_fire: MustFire = None,
+    must_not_fire: MustNotFire = None,
     why: Why = "",
     by: By = None,
     store: StorePath = None,
@@ -194,6 +207,7 @@ def supersede(
     """
     fields = given(
         statement=statement, questions=question, aliases=alias, sources=source, tags=tag,
+        must_fire=must_fire, must_not_fire=must_not_fire,
         rank=rank, note=note, start=start, end=end,
     )  # fmt: skip
     with open_knowledge(store) as knowledge:
@@ -213,6 +227,8 @@ def revise(
     tag: Tags = None,
     rank: FactRank = None,
     note: Note = None,
+    must_fire: MustFire = None,
+    must_not_fire: MustNotFire = None,
     why: Why = "",
     by: By = None,
     store: StorePath = None,
@@ -224,6 +240,7 @@ def revise(
     """
     changes = given(
         statement=statement, questions=question, aliases=alias, sources=source, tags=tag,
+        must_fire=must_fire, must_not_fire=must_not_fire,
         rank=rank, note=note, start=start, end=end,
     )  # fmt: skip
     if not changes:

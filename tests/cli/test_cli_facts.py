@@ -21,6 +21,7 @@ def test_add_takes_every_field(add):
         *CEO, "Dana Lee", "--alias", "CoX", "--alias", "X Inc.", "--question", "Who runs X?",
         "--source", "https://x.example", "--from", "2024-01-01", "--until", "2025-01-01T12:00Z",
         "--scope", "acme/support", "--tag", "people", "--kind", "fact", "--rank", "preferred",
+        "--must-fire", "Who is it?", "--must-not-fire", "Who was it?",
         "--id", "ceo", "--note", "ask Bo", "--statement", "Dana Lee runs X.", "--why", "new",
         "--by", "bo",
     )  # fmt: skip
@@ -42,6 +43,8 @@ def test_add_takes_every_field(add):
         "rank": "preferred",
         "supersedes": None,
         "note": "ask Bo",
+        "must_fire": ["Who is it?"],
+        "must_not_fire": ["Who was it?"],
     }
 
 
