@@ -47,7 +47,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CHUNK = 256  # queries of `decide_many` whose texts are embedded and read together
-_KEPT = ("kind", "subject", "aliases", "relation", "questions", "scope", "tags", "rank")
+_KEPT = (
+    "kind", "subject", "aliases", "relation", "questions", "scope", "tags", "rank",
+    "must_fire", "must_not_fire",
+)  # fmt: skip
 When = datetime | str | None
 
 
@@ -102,9 +105,7 @@ class SCR:
         self.settings = settings or load_settings()
         self._detector = detector
         self._confirmer = confirmer
-        self._retriever: FollowingRetriever | FixedRetriever = FollowingRetriever(
-            store, embedder, self.settings.embedder
-        )
+        self._retriever = FollowingRetriever(store, embedder, self.settings.embedder)
         self._prune()
 
     @classmethod
@@ -166,7 +167,8 @@ class SCR:
         """Replace the value of a fact by a new fact about the same slot.
 
         What names and asks for the fact is the old one's unless `fields` say otherwise: kind,
-        subject, aliases, relation, questions, scope, tags and rank. The statement is derived anew.
+        subject, aliases, relation, questions, scope, tags, rank and tests. The statement is derived
+        anew.
 
         Raises:
             FactNotFound: no such fact.

@@ -191,7 +191,7 @@ class Gateway:
         decided = await self._decide(ask._replace(count_tokens=count, budget=room))
         composed = decided.composed.messages if decided.composed else ask.messages
         adds = Answering(decided.headers, decided.told)
-        return await self.behind.answer(protocol, body, composed, adds)
+        return self.behind.answer(protocol, body, composed, adds)
 
     async def _decide(self, ask: Ask) -> Decided:
         """Decide, or let the request pass loudly where that fails.

@@ -62,7 +62,7 @@ class LocalModel:
         listed = {"id": self.name, "object": "model", "created": 0, "owned_by": "scr"}
         return {"object": "list", "data": [listed]}
 
-    async def answer(
+    def answer(
         self, protocol: Protocol, body: Body, messages: Sequence[Message], adds: Answering
     ) -> Response:
         """Return the answer to messages.
@@ -79,8 +79,8 @@ class LocalModel:
         asked, options = _read(messages), _options(body)
         stream = self._with_tools(body).stream(asked, **options)
         form = _Form(protocol, self.name, adds)
-        streamed = _wants_stream(body)
-        return _Made(self._parts(stream), form, adds.headers, streamed, _wants_usage(body))
+        streamed, usage = bool(body.get("stream")), _wants_usage(body)
+        return _Made(self._parts(stream), form, adds.headers, streamed, usage)
 
     def _with_tools(self, body: Body) -> Any:
         tools = body.get("tools")
@@ -233,10 +233,6 @@ async def _events(
         if event := form.part(part):
             yield event
     yield form.ending(whole, finished=finished or bool(_calls(whole)), usage=usage)
-
-
-def _wants_stream(body: Body) -> bool:
-    return bool(body.get("stream"))
 
 
 def _wants_usage(body: Body) -> bool:

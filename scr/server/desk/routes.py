@@ -212,7 +212,7 @@ class Desk:
         """Comment on a fact, supersede or retire it, or change its tests."""
         person = self._reception.person(request)
         person.require("approver" if move == "retire" else "editor")
-        old = self._seen(person, fact_id).fact
+        self._seen(person, fact_id)
         by, why = person.name, _one(form, "why")
         if move == "comment":
             self._store.comment(fact_id, why, by=by)
@@ -222,7 +222,9 @@ class Desk:
             tests = {name: _lines(form, name) for name in ("must_fire", "must_not_fire")}
             self._store.revise(fact_id, tests, by=by, why=why)
         elif move == "supersede":
-            added = self._store.add(_successor(old, form), by=by, why=why)
+            validity = {"start": _one(form, "start") or None}
+            target = _one(form, "target")
+            added = self._knowledge.supersede(fact_id, target, by=by, why=why, validity=validity)
             return _to_fact(added.fact.id)
         else:
             raise FactNotFound(f"{fact_id}/{move}")
@@ -466,16 +468,6 @@ def _lines(form: Form, name: str) -> list[str]:
 
 def _to_fact(fact_id: str) -> Response:
     return RedirectResponse(f"/ui/facts/{fact_id}", 303)
-
-
-def _successor(old: Fact, form: Form) -> Fact:
-    """Return the fact with a new value that takes another one's place."""
-    names = {"kind", "subject", "aliases", "relation", "scope", "tags", "rank"}
-    kept = old.model_dump(include=names | {"must_fire", "must_not_fire"})
-    start = _one(form, "start") or None
-    return make_fact(
-        **kept, target=_one(form, "target"), supersedes=old.id, validity={"start": start}
-    )
 
 
 def _changed(before: Fact, after: Fact) -> list[tuple[str, str, str]]:
