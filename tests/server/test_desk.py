@@ -92,7 +92,9 @@ def test_a_fact_is_added_found_superseded_and_undone(desk, knowledge):
         f"/ui/facts/{fact_id}/supersede", data={"target": "Cy", "start": "2025-01-01"}
     )
     new_id = answer.url.path.rpartition("/")[2]
-    assert knowledge.store.get(new_id).fact.supersedes == fact_id
+    successor, old = (knowledge.store.get(each).fact for each in (new_id, fact_id))
+    assert successor.supersedes == fact_id
+    assert (successor.questions, successor.aliases) == (old.questions, old.aliases)
     assert "until 2025-01-01" in text_of(desk.get(f"/ui/facts/{fact_id}"))
     sequence = knowledge.store.get(new_id).sequence
     desk.post(f"/ui/undo/{sequence}")
