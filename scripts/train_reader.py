@@ -3,7 +3,8 @@
     python scripts/train_reader.py OUT [--seed 0] [--epochs 3] [--resume]
 
 It begins with the weights of the `offline` embedding model and sees made data only
-(`scripts/reader_pairs.py`). Gradients are computed on a bfloat16 copy, weights kept in float32.
+(`scripts/reader_pairs.py`). Gradients are computed on a copy, in bfloat16 where the CPU multiplies
+it; weights are kept in float32.
 A checkpoint is written after each epoch.
 """
 
@@ -25,6 +26,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from written import held_out, load_written
 
 from scr.detection.reader import INPUTS, LONGEST, MODEL, TOKENIZER, OnnxReader
+from scr.lab.training import gradient_dtype
 from scr.retrieval.embedders import offline_folder
 
 BATCH: Final = 64
@@ -66,7 +68,7 @@ class _Run:
         self.tokenizer = AutoTokenizer.from_pretrained(base)
         self.model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=1)
         self.fast = AutoModelForSequenceClassification.from_pretrained(base, num_labels=1)
-        self.fast.bfloat16().train()
+        self.fast.to(gradient_dtype("cpu")).train()
         for model in (self.model, self.fast):  # words keep their meaning: few are in the data
             model.get_input_embeddings().weight.requires_grad_(False)
         self._refresh()

@@ -211,7 +211,7 @@ are ordinary words and are not split: they occur as targets in training contexts
   forbid or conflict. Over the first steps the share of the subjects that are asked about rises
   from a few per cent to all, and contexts from one statement that answers to the full mixture.
 - Optimizers: Muon for the matrices, AdamW for the embedding and the norms; gradients on bfloat16
-  copies, weights in float32.
+  copies where the hardware multiplies it, weights in float32.
 - Schedule: linear warm-up, constant, linear decay to zero over the last part of the budget.
 
 {recipe}

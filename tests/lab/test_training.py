@@ -16,6 +16,7 @@ from scr.lab.training import (
     Trainer,
     TrainingConfig,
     build_model,
+    gradient_dtype,
     rate_scale,
     read_config,
     read_log,
@@ -119,12 +120,21 @@ def test_a_shared_prefix_changes_no_gradient():
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("capability", "expected"), [("AVX2", torch.float32), ("AVX512", torch.bfloat16)]
+)
+def test_gradients_avoid_emulated_bfloat16(monkeypatch, capability, expected):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    assert gradient_dtype("cpu") == expected
+    assert gradient_dtype("cuda") == torch.bfloat16
+
+
 def test_replicas_follow_the_model():
     trainer = Trainer(TINY)
     trainer.step()
     for replica in trainer._replicas:
         for copied, parameter in zip(replica.parameters(), trainer.model.parameters(), strict=True):
-            assert torch.equal(copied, parameter.bfloat16())
+            assert torch.equal(copied, parameter.to(gradient_dtype("cpu")))
 
 
 def _batches(**options):
