@@ -24,6 +24,9 @@ ScrError                     exit 1  HTTP 500
 │   ├── StoreTooNew          exit 5  HTTP 500  a newer version of SCR wrote this store
 │   └── StoreBusy            exit 5  HTTP 503  another process kept the store locked too long
 ├── ModelUnavailable         exit 6  HTTP 503  a model cannot be loaded
+├── ModelNotEditable         exit 2  HTTP 422  an editor cannot change weights of this model
+├── EditFailed               exit 1  HTTP 500  an edit came out unusable; the model is as it was
+├── EditOrder                exit 4  HTTP 409  another change lies above the edit to be undone
 ├── MissingExtra             exit 6  HTTP 503  a package of an extra is not installed
 └── UpstreamError            exit 7  HTTP 502  the wrapped chat model failed
 """
@@ -274,6 +277,24 @@ class StoreBusy(StoreError):
             f"{path} stayed locked by another writer for {seconds:g} s; nothing was written: "
             "try again, or find the process that holds it"
         )
+
+
+class ModelNotEditable(ScrError):
+    """An editor cannot change the weights of this model, or not at these layers."""
+
+    exit_code = 2
+    http_status = 422
+
+
+class EditFailed(ScrError):
+    """An edit came out unusable, such as with infinite numbers; the model is as it was."""
+
+
+class EditOrder(ScrError):
+    """An edit cannot be undone or put on: the weights are not those it left, or was made for."""
+
+    exit_code = 4
+    http_status = 409
 
 
 class ModelUnavailable(ScrError):

@@ -434,7 +434,9 @@ def gradient_dtype(device: str) -> torch.dtype:
 
 def _replica(model: LlamaForCausalLM) -> LlamaForCausalLM:
     """Return a copy that gradients are computed on; in bfloat16, half the time of autocast."""
-    replica = copy.deepcopy(model).to(gradient_dtype(model.device.type))
+    replica = copy.deepcopy(model)
+    if gradient_dtype(model.device.type) == torch.bfloat16:
+        replica.bfloat16()
     replica.set_attn_implementation("eager")
     return replica
 

@@ -1,0 +1,87 @@
+"""What an editor says about an edit: also the manifest that is saved beside it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from scr.records import Record
+
+
+class RequestReport(Record):
+    """What became of one request."""
+
+    id: str
+    """Of the request."""
+
+    prompt: str
+    """What was to be completed."""
+
+    target: str
+    """With what."""
+
+    loss: float | None = None
+    """Last loss of what was optimized, in nats."""
+
+    nll: float | None = None
+    """The part of it that is the target's mean negative log-probability per token, before the
+    weights changed."""
+
+    steps: int | None = None
+    """Forward passes it took."""
+
+
+class Canary(Record):
+    """Whether the model is being damaged, measured on text that no edit is about."""
+
+    kl: float
+    """Mean divergence KL(before || after) of next-token distributions, in nats per token."""
+
+    tokens: int
+    """Predictions compared."""
+
+
+class EditReport(Record):
+    """What was done to a model and what came of it."""
+
+    method: str
+    """Name of the editor."""
+
+    model_hash: str
+    """Hash of the weights that the edit was made for."""
+
+    origin_hash: str
+    """Hash of the weights with which the editor began its sequence of edits."""
+
+    params: Mapping[str, Any]
+    """Hyper-parameters, defaults filled in."""
+
+    seed: int
+    """Of whatever was drawn."""
+
+    requests: tuple[RequestReport, ...]
+    """In the order they were given in."""
+
+    contexts: tuple[tuple[str, ...], ...] = ()
+    """Context templates, by group."""
+
+    changed: Mapping[str, tuple[float, float]]
+    """By parameter: norm of the change and of what it was before."""
+
+    seconds: Mapping[str, float]
+    """Wall time by part of the work."""
+
+    peak_bytes: int
+    """Most memory the process has held so far (on a GPU: that torch has held there)."""
+
+    canary: Canary | None = None
+    """Damage on held-out text; `None` where none was given."""
+
+    warnings: tuple[str, ...] = ()
+    """What a person should look at."""
+
+    versions: Mapping[str, str]
+    """Of the libraries that computed it."""
+
+    @property
+    def growth(self) -> float:
+        """Greatest norm of a change, as a share of the norm of what was changed."""
+        return max((new / old for new, old in self.changed.values() if old), default=0.0)
