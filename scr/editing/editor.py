@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 from scr.editing.adapter import ModelAdapter, Shape, evaluating
+from scr.editing.contexts import sample_templates
 from scr.editing.moments import Moments, collect_moments
 from scr.editing.passes import pad
 from scr.editing.prompts import check_requests, check_templates
@@ -283,13 +284,10 @@ class WeightEditor(ABC):
 
     def _prepare(self, work: Work) -> None:
         """Collect what the method needs of the unedited model, once."""
-        from scr.editing.contexts import LENGTHS, sample_templates
-
         if self.needs_templates and self.templates is None:
             with work.timed("contexts"):
-                lengths = getattr(self, "template_lengths", LENGTHS)
                 self.templates = sample_templates(
-                    work.adapter, work.tokenizer, lengths=lengths, seed=self.seed
+                    work.adapter, work.tokenizer, lengths=work.params.contexts, seed=self.seed
                 )
         layers = self.moment_layers(work.params)
         if not layers or (

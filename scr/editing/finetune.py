@@ -117,7 +117,7 @@ class FineTune(WeightEditor):
     @classmethod
     def defaults(cls, shape: Shape) -> Mapping[str, Any]:
         """Return the layer for a model."""
-        return {"layers": presets.ft_layers(shape)}
+        return presets.ft(shape)
 
     def sample(self, work: Work, request: Any) -> Sample:
         """Return what is learned of a request."""
@@ -238,7 +238,7 @@ class FineTuneBox(FineTune):
     @classmethod
     def defaults(cls, shape: Shape) -> Mapping[str, Any]:
         """Return the layer and the box for a model."""
-        return {"layers": (0,), "box": presets.box(shape)}
+        return presets.ft_box(shape)
 
 
 class FineTuneMasked(FineTune):
@@ -269,4 +269,4 @@ class FineTuneBreadth(FineTuneMasked):
     @classmethod
     def defaults(cls, shape: Shape) -> Mapping[str, Any]:
         """Return the layer for a model."""
-        return {"layers": presets.locft_layers(shape), "order": "breadth", "batch": 100}
+        return presets.locft(shape)

@@ -61,11 +61,8 @@ class Lora(WeightEditor):
 
     @classmethod
     def defaults(cls, shape: Shape) -> Mapping[str, Any]:
-        """Return the steps, and where attention is not usual what is adapted instead."""
-        values: dict[str, Any] = {"steps": presets.lora_steps(shape)}
-        if shape.family == "gptj":
-            values["modules"] = ("fc_in", "fc_out")
-        return values
+        """Return the steps for a model, and what is adapted where that is not usual."""
+        return presets.lora(shape)
 
     def _edit(self, work: Work) -> list[RequestReport]:
         params, adapter = work.params, work.adapter

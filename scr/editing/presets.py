@@ -5,7 +5,7 @@ Sources: the code of MEMIT (kmeng01/memit), AlphaEdit (jianghoucheng/AlphaEdit),
 taken; causal tracing (`scr.lab.tracing`) or a small sweep may find better layers.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 from scr.editing.adapter import Shape
@@ -13,7 +13,15 @@ from scr.editing.adapter import Shape
 _OLD_STYLE: Final = ("gpt2", "gptj", "gpt_neox", "gpt_neo")
 """Families whose weight decay of target vectors was tuned with the first methods."""
 
+LAB: Final = Shape("llama", 6, 256)
+"""The lab model. Its hidden states are some ten times longer than a large model's, so target
+vectors take longer steps; layers are where causal tracing finds its facts. The other values were
+chosen on the calibration split of LabWorld."""
+
+_LAB_TARGETS: Final = {"rate": 10.0, "steps": 60, "weight_decay": 1e-3, "contexts": (10,)}
+
 _ROME: Final[Mapping[Shape, Mapping[str, Any]]] = {
+    LAB: {"layer": 0, "clamp": 1.4, "second_moment": True, **_LAB_TARGETS},
     Shape("gpt2", 24, 1024): {"layer": 8, "clamp": 3.0},
     Shape("gpt2", 36, 1280): {"layer": 12},
     Shape("gpt2", 48, 1600): {"layer": 17},
@@ -25,6 +33,7 @@ _ROME: Final[Mapping[Shape, Mapping[str, Any]]] = {
 }
 
 _MEMIT: Final[Mapping[Shape, Mapping[str, Any]]] = {
+    LAB: {"layers": (0,), "clamp": 2.0, "moment_weight": 20.0, **_LAB_TARGETS},
     Shape("gpt2", 48, 1600): {"layers": (13, 14, 15, 16, 17), "moment_weight": 20_000.0},
     Shape("gptj", 28, 4096): {"layers": (3, 4, 5, 6, 7, 8), "steps": 25},
     Shape("llama", 32, 4096): {"layers": (4, 5, 6, 7, 8), "steps": 25, "rate": 0.1},
@@ -42,6 +51,8 @@ _MEMIT: Final[Mapping[Shape, Mapping[str, Any]]] = {
     },
 }
 
+_FT: Final[Mapping[Shape, Mapping[str, float]]] = {LAB: {"rate": 3e-3}}
+
 _FT_LAYER: Final[Mapping[Shape, int]] = {
     Shape("gpt2", 48, 1600): 1,
     Shape("gptj", 28, 4096): 21,
@@ -51,6 +62,7 @@ _FT_LAYER: Final[Mapping[Shape, int]] = {
 }
 
 _BOX: Final[Mapping[Shape, float]] = {
+    LAB: 2e-2,
     Shape("gpt2", 24, 1024): 2e-3,
     Shape("gpt2", 36, 1280): 1e-3,
     Shape("gptj", 28, 4096): 5e-5,
@@ -89,21 +101,34 @@ def spread(shape: Shape) -> dict[str, Any]:
     return {name: value for name, value in memit(shape).items() if name != "moment_weight"}
 
 
-def ft_layers(shape: Shape) -> Sequence[int]:
-    """Return the layer of plain fine-tuning: two thirds up."""
-    return (_FT_LAYER.get(shape, round(shape.depth * 2 / 3)),)
+def alphaedit(shape: Shape) -> dict[str, Any]:
+    """Return AlphaEdit's: of the lab model, whose keys have another scale, by energy."""
+    own = {"energy": 0.05, "l2": 0.1} if shape == LAB else {}
+    return {**spread(shape), **own}
 
 
-def box(shape: Shape) -> float:
-    """Return the half-width of FT-L's box around the weights."""
-    return _BOX.get(shape, 5e-4)
+def ft(shape: Shape) -> dict[str, Any]:
+    """Return plain fine-tuning's: a layer two thirds up."""
+    layer = _FT_LAYER.get(shape, round(shape.depth * 2 / 3))
+    return {"layers": (layer,), **_FT.get(shape, {})}
 
 
-def locft_layers(shape: Shape) -> Sequence[int]:
-    """Return the layer of breadth-first fine-tuning."""
-    return (_LOCFT.get(shape, round(shape.depth * 0.7)),)
+def ft_box(shape: Shape) -> dict[str, Any]:
+    """Return FT-L's: the first layer, and the half-width of the box around its weights."""
+    return {**ft(shape), "layers": (0,), "box": _BOX.get(shape, 5e-4)}
 
 
-def lora_steps(shape: Shape) -> int:
-    """Return how many steps LoRA takes."""
-    return _LORA_STEPS.get(shape, 50)
+def locft(shape: Shape) -> dict[str, Any]:
+    """Return those of breadth-first fine-tuning."""
+    layer = _LOCFT.get(shape, round(shape.depth * 0.7))
+    return {**ft(shape), "layers": (layer,), "order": "breadth", "batch": 100}
+
+
+def lora(shape: Shape) -> dict[str, Any]:
+    """Return LoRA's steps, and where attention is not usual what is adapted instead."""
+    values: dict[str, Any] = {"steps": _LORA_STEPS.get(shape, 50)}
+    if shape.family == "gptj":
+        values["modules"] = ("fc_in", "fc_out")
+    if shape == LAB:
+        values["rate"] = 1e-3
+    return values

@@ -28,6 +28,9 @@ class RomeParams(TargetParams):
     layer: int = Field(default=0, ge=0)
     """Whose value matrix changes."""
 
+    contexts: tuple[int, ...] = LONG_LENGTHS
+    """Tokens of the texts sampled as contexts, a text of each for each of five beginnings."""
+
     second_moment: bool = True
     """Whether the direction is that of the key under the second moment of keys."""
 
@@ -42,7 +45,6 @@ class Rome(WeightEditor):
     summary = "one fact as a rank-one change of one matrix"
     Params = RomeParams
     needs_templates = True
-    template_lengths: ClassVar[Sequence[int]] = LONG_LENGTHS
     _one_key: ClassVar[bool] = False
     """Whether the mean key stands for the bare prompt's too: R-ROME."""
 

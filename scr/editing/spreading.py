@@ -18,7 +18,7 @@ from torch import Tensor
 
 from scr.editing import presets, solves
 from scr.editing.adapter import Shape
-from scr.editing.contexts import weights_of
+from scr.editing.contexts import LENGTHS, weights_of
 from scr.editing.editor import WeightEditor, Work
 from scr.editing.passes import PlaceReader, Site
 from scr.editing.prompts import encode
@@ -36,6 +36,9 @@ class SpreadParams(TargetParams):
 
     layers: tuple[int, ...] = (0,)
     """Whose value matrices change, in rising order."""
+
+    contexts: tuple[int, ...] = LENGTHS
+    """Tokens of the texts sampled as contexts, a text of each for each of five beginnings."""
 
     clamp: float = Field(default=0.75, gt=0)
     """Most the change's norm may be, as a share of the norm of what it changes."""
@@ -267,7 +270,7 @@ class AlphaEdit(SpreadEditor):
     @classmethod
     def defaults(cls, shape: Shape) -> Mapping[str, Any]:
         """Return the layers and settings for a model."""
-        return presets.spread(shape)
+        return presets.alphaedit(shape)
 
     def _basis(self, work: Work, layer: int) -> Tensor:
         """Return the `(m, r)` basis of a layer's free directions."""

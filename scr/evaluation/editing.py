@@ -5,9 +5,9 @@ two. Case values come first (the mean over the prompts of a case), then means ov
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
-from scr.edits import EditCase, EditProbe, Estimate
+from scr.edits import EditCase, EditProbe, EditRequest, Estimate
 from scr.errors import InvalidInput
 from scr.evaluation.metrics import bootstrap, efficacy, exact_match, neighborhood, unchanged
 from scr.evaluation.models import Chat, LanguageModel
@@ -73,12 +73,39 @@ class Reply(Record):
     nll_old: float | None = None
     """The same of the old target."""
 
+    forced: float | None = None
+    """Share of the new target's tokens that are most probable with those before them given."""
+
 
 COMPARED: Final[tuple[Group, ...]] = ("edit", "rephrases", "other_subject")
 """Groups on which the probabilities of the two targets are compared."""
 
 Replies = Mapping[Group, Sequence[Reply]]
 """Replies to one case, by group and in the order of its probes."""
+
+
+def chat_request(tokenizer: Any, case: EditCase) -> EditRequest:
+    """Return the edit of a case as its question in a chat, as users will ask it.
+
+    An edit of the bare cloze text reaches a chat model's answers only as far as it generalizes.
+
+    Args:
+        tokenizer: with a chat template.
+        case: whose question names its subject.
+
+    Raises:
+        InvalidInput: if it does not, or there is no template.
+    """
+    request = case.request
+    if not getattr(tokenizer, "chat_template", None):
+        raise InvalidInput("this tokenizer has no chat template: edit the cloze prompts")
+    whole: str = tokenizer.apply_chat_template(
+        _chat(case.question), add_generation_prompt=True, tokenize=False
+    )
+    prefix, found, suffix = whole.rpartition(request.subject)
+    if not found:
+        raise InvalidInput(f"the question of case {request.id} does not name its subject")
+    return request.model_copy(update={"prefix": prefix, "suffix": suffix})
 
 
 def probes_of(case: EditCase, group: Group) -> tuple[EditProbe, ...]:
@@ -118,10 +145,16 @@ def ask(model: LanguageModel, cases: Sequence[EditCase]) -> list[Replies]:
         [_old_target(cases[places[place][0]]) for place in compared],
     )
     nlls = dict(zip(compared, zip(new, old, strict=True), strict=True))
+    changing = [place for place in compared if places[place][1] in CHANGING]
+    accuracies = model.token_accuracy(
+        [prompts[place] for place in changing],
+        [cases[places[place][0]].request.target for place in changing],
+    )
+    forced = dict(zip(changing, accuracies, strict=True))
     replies: list[dict[Group, list[Reply]]] = [{} for _ in cases]
     for place, ((number, group, _), text) in enumerate(zip(places, texts, strict=True)):
         nll_new, nll_old = nlls.get(place, (None, None))
-        reply = Reply(text=text, nll_new=nll_new, nll_old=nll_old)
+        reply = Reply(text=text, nll_new=nll_new, nll_old=nll_old, forced=forced.get(place))
         replies[number].setdefault(group, []).append(reply)
     return list(replies)
 
@@ -131,11 +164,14 @@ def score(case: EditCase, before: Replies, after: Replies) -> dict[str, float]:
 
     - `reliability`: share of the generated replies to the edited prompt and to its question that
       are the new target; `generality`, `alias`: the same of rephrases and of alias forms.
+    - `reliability_forced`, `generality_forced`: share of the new target's tokens that are the most
+      probable ones with those before them given: what teacher-forced evaluations report instead.
     - `efficacy`: whether the new target is more probable than the old one after the edited prompt;
       `paraphrase`: share of the rephrases of which that holds.
     - `neighborhood`: share of the questions about other subjects with the same old target to which
       that is still the more probable answer.
-    - `locality`: share of all replies about other things that are what they were before.
+    - `locality`: share of all replies about other things that are what they were before;
+      `other_subject`, `other_relation` and `unrelated` are its parts.
     - `kept`: share of those that were right before and are right after.
 
     Args:
@@ -147,16 +183,23 @@ def score(case: EditCase, before: Replies, after: Replies) -> dict[str, float]:
     names = dict(zip(CHANGING, ("reliability", "generality", "alias"), strict=True))
     for group, name in names.items():
         _put(values, name, _right(case, group, after))
+    for group in ("edit", "rephrases"):
+        shares = [r.forced for r in after.get(group, ()) if r.forced is not None]
+        if shares:
+            values[f"{names[group]}_forced"] = sum(shares) / len(shares)
     _put(values, "efficacy", _preferences(after.get("edit", ())[1:]))  # after the question
     _put(values, "paraphrase", _preferences(after.get("rephrases", ())))
     _put(values, "neighborhood", _neighbors(case, after))
     locality, kept = [], []
     for group in STAYING:
         pairs = zip(before.get(group, ()), after.get(group, ()), strict=True)
+        same = []
         for probe, (was, now) in zip(probes_of(case, group), pairs, strict=True):
-            locality.append(unchanged(was.text, now.text))
+            same.append(unchanged(was.text, now.text))
             if exact_match(was.text, probe.answer, probe.aliases):
                 kept.append(exact_match(now.text, probe.answer, probe.aliases))
+        _put(values, group, same)
+        locality += same
     _put(values, "locality", locality)
     _put(values, "kept", kept)
     return values

@@ -1,6 +1,6 @@
 """What an evaluation needs of a language model: answers in batches, and probabilities."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from scr.records import Message
@@ -35,6 +35,13 @@ class LanguageModel(Protocol):
         """
         ...
 
+    def token_accuracy(self, prompts: Sequence[Chat | str], targets: Sequence[str]) -> list[float]:
+        """Return the share of each target's tokens that the model finds the most probable ones.
+
+        Teacher-forced, as for `nll`: each is predicted with the target's earlier ones given.
+        """
+        ...
+
 
 class TransformersModel:
     """A `LanguageModel` in this process.
@@ -63,8 +70,26 @@ class TransformersModel:
 
     def nll(self, prompts: Sequence[Chat | str], targets: Sequence[str]) -> list[float]:
         """Return each target's mean negative log-probability per token; see `LanguageModel`."""
-        import torch
         from torch.nn.functional import cross_entropy
+
+        return self._forced(prompts, targets, lambda *given: float(cross_entropy(*given)))
+
+    def token_accuracy(self, prompts: Sequence[Chat | str], targets: Sequence[str]) -> list[float]:
+        """Return the share of each target's tokens that are most probable; see `LanguageModel`."""
+
+        def share(predicted: "Tensor", wanted: "Tensor") -> float:
+            return float((predicted.argmax(-1) == wanted).float().mean())
+
+        return self._forced(prompts, targets, share)
+
+    def _forced(
+        self,
+        prompts: Sequence[Chat | str],
+        targets: Sequence[str],
+        measure: Callable[["Tensor", "Tensor"], float],
+    ) -> list[float]:
+        """Return a measure of each target's `(T, vocabulary)` logits and `(T,)` ids."""
+        import torch
 
         rows = [self._with_target(p, t) for p, t in zip(prompts, targets, strict=True)]
         values = [0.0] * len(rows)
@@ -76,7 +101,7 @@ class TransformersModel:
                 whole, start = rows[place]
                 predicted = logits[row, start - 1 : len(whole) - 1].float()
                 wanted = ids[row, start : len(whole)]
-                values[place] = float(cross_entropy(predicted, wanted))
+                values[place] = measure(predicted, wanted)
         return values
 
     def _with_target(self, prompt: Chat | str, target: str) -> tuple[list[int], int]:

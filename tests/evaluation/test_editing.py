@@ -47,8 +47,8 @@ BEFORE = _replies(
 def test_each_metric_is_the_share_its_name_says():
     after = {
         "edit": [
-            Reply(text="Arosa.", nll_new=1.0, nll_old=2.0),  # the question
-            Reply(text="Nyborg", nll_new=3.0, nll_old=2.0),  # the edited prompt
+            Reply(text="Arosa.", nll_new=1.0, nll_old=2.0, forced=1.0),  # the question
+            Reply(text="Nyborg", nll_new=3.0, nll_old=2.0, forced=0.5),  # the edited prompt
         ],
         "rephrases": [
             Reply(text="arosa", nll_new=1.0, nll_old=2.0),
@@ -63,10 +63,13 @@ def test_each_metric_is_the_share_its_name_says():
     assert score(CASE, BEFORE, after) == {
         "reliability": 0.5,
         "generality": 1.0,
+        "reliability_forced": 0.75,
         "efficacy": 0.0,
         "paraphrase": 1.0,
         "neighborhood": 0.0,  # of the one prompt that shares the old target
         "locality": pytest.approx(2 / 3),
+        "other_subject": 0.5,
+        "unrelated": 1.0,
         "kept": 0.5,  # of the two that were right before
     }
 
@@ -116,6 +119,9 @@ class Oracle:
             for text, target in zip(texts, targets, strict=True)
         ]
 
+    def token_accuracy(self, prompts, targets):
+        return [float(nll == 0) for nll in self.nll(prompts, targets)]
+
 
 @pytest.fixture(scope="module")
 def cases():
@@ -141,6 +147,8 @@ def test_no_edit_keeps_everything_and_changes_nothing(cases):
     summary = summarize(scores).metrics
     assert summary["locality"].mean == summary["kept"].mean == 1.0
     assert summary["reliability"].mean == summary["efficacy"].mean == 0.0
+    assert summary["reliability_forced"].mean == summary["generality_forced"].mean == 0.0
+    assert summary["other_relation"].mean == summary["unrelated"].mean == 1.0
     assert summary["neighborhood"].mean == 1.0
 
 

@@ -46,6 +46,8 @@ def test_a_nll_is_the_mean_over_the_targets_tokens(model, network, tokenizer):
     places = range(len(before), ids.shape[1])
     by_hand = -sum(float(logs[place - 1, ids[0, place]]) for place in places) / 2
     assert value == pytest.approx(by_hand, abs=1e-5)
+    chosen = [int(logs[place - 1].argmax()) == int(ids[0, place]) for place in places]
+    assert model.token_accuracy([TEXTS[0]], ["New Arosa"]) == [sum(chosen) / 2]
 
 
 def test_padding_changes_no_nll(model):
