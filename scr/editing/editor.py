@@ -22,7 +22,7 @@ from torch import Tensor
 from scr.editing.adapter import ModelAdapter, Shape, evaluating
 from scr.editing.contexts import sample_templates
 from scr.editing.moments import Moments, collect_moments
-from scr.editing.passes import pad
+from scr.editing.passes import head_at, pad
 from scr.editing.prompts import check_requests, check_templates
 from scr.editing.report import Canary, EditReport, RequestReport
 from scr.editing.weights import (
@@ -157,6 +157,7 @@ class WeightEditor(ABC):
         self._adapter: ModelAdapter | None = None
         self._digests: Digests = {}
         self._origin: str | None = None
+        self._shown: tuple[str, Tensor | None] | None = None
 
     # what a method says
 
@@ -270,7 +271,7 @@ class WeightEditor(ABC):
         try:
             with evaluating(model), work.timed("total"):
                 self._prepare(work)
-                shown = self._canary_scores(work)
+                shown = self._before(work, model_hash)
                 reports = edit(work)
                 canary = self._compare(work, shown)
             report = self._report(work, model_hash, reports, canary)
@@ -325,32 +326,36 @@ class WeightEditor(ABC):
         """Return the layers whose second moments are needed."""
         return ()
 
-    def _canary_scores(self, work: Work) -> list[Tensor]:
+    def _canary_scores(self, work: Work) -> Tensor | None:
         """Return the `(tokens, vocabulary)` log-probabilities on the held-out texts."""
         if not self._canary:
-            return []
-        adapter = work.adapter
+            return None
         encoded = work.tokenizer(
             self._canary[:_CANARY_TEXTS], truncation=True, max_length=_CANARY_TOKENS
         )["input_ids"]
-        found = []
-        with torch.no_grad():
-            for row in encoded:
-                if len(row) < 2:
-                    continue
-                padded = pad([row[:-1]], adapter.device)
-                logits = adapter.model(input_ids=padded.ids, use_cache=False).logits[0]
-                found.append(logits.float().log_softmax(-1))
-        return found
+        padded = pad([row for row in encoded if len(row) > 1], work.adapter.device)
+        rows, places = padded.mask[:, 1:].nonzero(as_tuple=True)  # where a next token is known
+        with torch.no_grad(), head_at(work.adapter, rows, places):
+            logits = work.adapter.model(
+                input_ids=padded.ids,
+                attention_mask=padded.mask,
+                position_ids=padded.positions,
+                use_cache=False,
+            ).logits[0]
+        return logits.float().log_softmax(-1)
 
-    def _compare(self, work: Work, before: Sequence[Tensor]) -> Canary | None:
-        if not before:
+    def _before(self, work: Work, model_hash: str) -> Tensor | None:
+        """Return the same on the model as it is; the last is kept, since edits get undone."""
+        if self._shown is None or self._shown[0] != model_hash:
+            self._shown = (model_hash, self._canary_scores(work))
+        return self._shown[1]
+
+    def _compare(self, work: Work, before: Tensor | None) -> Canary | None:
+        after = self._canary_scores(work)
+        if before is None or after is None:
             return None
-        total, tokens = 0.0, 0
-        for old, new in zip(before, self._canary_scores(work), strict=True):
-            total += float((old.exp() * (old - new)).sum())
-            tokens += len(old)
-        return Canary(kl=total / max(tokens, 1), tokens=tokens)
+        kl = (before.exp() * (before - after)).sum(-1)
+        return Canary(kl=float(kl.mean()), tokens=len(kl))
 
     def _report(
         self, work: Work, model_hash: str, requests: Sequence[RequestReport], canary: Canary | None
