@@ -342,7 +342,8 @@ class WeightEditor(ABC):
                 position_ids=padded.positions,
                 use_cache=False,
             ).logits[0]
-        return logits.float().log_softmax(-1)
+        scores: Tensor = logits.float().log_softmax(-1)
+        return scores
 
     def _before(self, work: Work, model_hash: str) -> Tensor | None:
         """Return the same on the model as it is; the last is kept, since edits get undone."""

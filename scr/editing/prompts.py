@@ -108,7 +108,7 @@ def encode(tokenizer: Any, request: EditRequest, template: str = BARE) -> Encode
         tokenizer, text, len(context) + len(request.prefix), request.subject, request.id
     )
     whole = tokenizer(text + _joint(tokenizer, prompt, text, request.target))["input_ids"]
-    whole = _without_end(tokenizer, prompt, whole)
+    whole = _without_end(tokenizer, whole)
     border = 0
     while border < len(prompt) and border < len(whole) and prompt[border] == whole[border]:
         border += 1
@@ -144,7 +144,7 @@ def locate(
         raise InvalidInput(f"request {name}: the tokenizer sees nothing of subject {subject!r}")
     if offsets[places[-1]][1] > end:
         log.info("request %s: the subject's last token goes on after the subject", name)
-    return _without_end(tokenizer, None, ids), places[-1]
+    return _without_end(tokenizer, ids), places[-1]
 
 
 def _joint(tokenizer: Any, prompt: list[int], text: str, target: str) -> str:
@@ -154,10 +154,9 @@ def _joint(tokenizer: Any, prompt: list[int], text: str, target: str) -> str:
     return bare if special or not text or text[-1].isspace() else f" {bare}"
 
 
-def _without_end(tokenizer: Any, prompt: list[int] | None, ids: list[int]) -> list[int]:
+def _without_end(tokenizer: Any, ids: list[int]) -> list[int]:
     """Drop an end token that a tokenizer puts after each text."""
-    end = tokenizer.eos_token_id
-    probe = tokenizer("a")["input_ids"]
-    if len(probe) > 1 and probe[-1] == end and ids[-1] == end:
-        return list(ids[:-1])
-    return list(ids)
+    if not ids or ids[-1] != tokenizer.eos_token_id:
+        return list(ids)
+    probe = tokenizer("a")["input_ids"]  # or the text itself ends in that token
+    return list(ids[:-1]) if len(probe) > 1 and probe[-1] == ids[-1] else list(ids)

@@ -92,8 +92,10 @@ class WeightChange:
     def touch(self, name: str) -> None:
         """Keep a parameter as it is, to be put back."""
         if name not in self._originals:
-            self._originals[name] = self._parameters[name].detach().clone()
-            self._starts[name] = self.master(name).clone()
+            original = self._parameters[name].detach().clone()
+            self._originals[name] = original
+            wide = original.dtype in _WIDE
+            self._starts[name] = original if wide else self.master(name).clone()
 
     def add(self, name: str, module: Any, change: Tensor) -> None:
         """Add an `(out, in)` change to a projection's matrix.
