@@ -46,6 +46,9 @@ CANARY_KL: Final = 0.1
 GROWTH: Final = 0.5
 """Norm of a change as a share of what is changed, from which a report warns."""
 
+MISSED: Final = 1.0
+"""Mean negative log-probability per token, in nats, from which a target counts as not reached."""
+
 _CANARY_TEXTS: Final = 16
 _CANARY_TOKENS: Final = 33  # of each text: 32 predictions
 
@@ -226,6 +229,10 @@ class WeightEditor(ABC):
             with self.apply(model, tokenizer, [request]) as edit:
                 yield edit
 
+    def watch(self, observe: Observer | None) -> None:
+        """Call another observer from now on."""
+        self._observe = observe
+
     def resume(self, saved: SavedEdit) -> None:
         """Go on after an edit that was saved and has been put on the model again.
 
@@ -291,6 +298,8 @@ class WeightEditor(ABC):
                     work.adapter, work.tokenizer, lengths=work.params.contexts, seed=self.seed
                 )
         layers = self.moment_layers(work.params)
+        if layers:
+            work.adapter.check_layers(layers)
         if not layers or (
             self.moments is not None and all(layer in self.moments.means for layer in layers)
         ):
@@ -381,6 +390,13 @@ class WeightEditor(ABC):
             },
         )
         warnings = list(work.warnings)
+        missed = [r.id for r in requests if r.nll is not None and r.nll > MISSED]
+        if missed:
+            shown = ", ".join(missed[:5]) + (" …" if len(missed) > 5 else "")
+            warnings.append(
+                f"{len(missed)} targets stay improbable (requests {shown}): more `steps`, a "
+                "greater `rate` or `clamp`, or other layers may reach them"
+            )
         if canary is not None and canary.kl > CANARY_KL:
             warnings.append(
                 f"the model is being damaged: on held-out text its predictions moved by "

@@ -96,16 +96,30 @@ def chat_request(tokenizer: Any, case: EditCase) -> EditRequest:
     Raises:
         InvalidInput: if it does not, or there is no template.
     """
-    request = case.request
+    prefix, found, suffix = case.question.partition(case.request.subject)
+    if not found:
+        raise InvalidInput(f"the question of case {case.request.id} does not name its subject")
+    asked = case.request.model_copy(update={"prefix": prefix, "suffix": suffix})
+    return in_chat(tokenizer, asked)
+
+
+def in_chat(tokenizer: Any, request: EditRequest) -> EditRequest:
+    """Return a request whose prompt is a user's message, as the model reads such.
+
+    Raises:
+        InvalidInput: if the tokenizer has no chat template, or it changes the message.
+    """
     if not getattr(tokenizer, "chat_template", None):
         raise InvalidInput("this tokenizer has no chat template: edit the cloze prompts")
     whole: str = tokenizer.apply_chat_template(
-        _chat(case.question), add_generation_prompt=True, tokenize=False
+        _chat(request.prompt), add_generation_prompt=True, tokenize=False
     )
-    prefix, found, suffix = whole.rpartition(request.subject)
+    before, found, after = whole.rpartition(request.prompt)
     if not found:
-        raise InvalidInput(f"the question of case {request.id} does not name its subject")
-    return request.model_copy(update={"prefix": prefix, "suffix": suffix})
+        raise InvalidInput("this chat template does not keep messages as they are")
+    return request.model_copy(
+        update={"prefix": before + request.prefix, "suffix": request.suffix + after}
+    )
 
 
 def probes_of(case: EditCase, group: Group) -> tuple[EditProbe, ...]:
