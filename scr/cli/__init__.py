@@ -13,7 +13,20 @@ from typing import Annotated
 import typer
 
 import scr
-from scr.cli import ask, checks, desk, detector, doctor, evaluate, facts, lab, packs, plans, serve
+from scr.cli import (
+    ask,
+    checks,
+    desk,
+    detector,
+    doctor,
+    evaluate,
+    facts,
+    lab,
+    packs,
+    people,
+    plans,
+    serve,
+)
 from scr.cli.options import AsJson, Root, StorePath
 from scr.cli.render import print_error, print_failure
 from scr.errors import ScrError
@@ -39,6 +52,7 @@ for group in (
 ):
     app.add_typer(group)
 app.add_typer(serve.keys, name="keys")
+app.add_typer(people.app, name="people")
 app.add_typer(lab.app, name="lab")
 app.add_typer(evaluate.app, name="eval")
 app.add_typer(detector.app, name="detector")
