@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from scr.engine import SCR
-    from scr.server.desk.routes import Desk
+    from scr.server.desk import Desk
     from scr.server.upstream import Upstream
 
 log = logging.getLogger("scr.server")
