@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from fastapi.responses import RedirectResponse, Response
 from starlette.requests import Request
 
-from scr.errors import InvalidInput, KeyForbids
+from scr.errors import InvalidInput, OwnProposal
 from scr.facts import Revision, new_id
 from scr.server.desk.desk import Desk, to_fact
 from scr.server.desk.forms import Filled
@@ -81,13 +81,25 @@ class ConflictPages:
         proposal, against = self._desk.seen(person, fact_id), self._desk.seen(person, rival)
         if not why:
             raise InvalidInput("say why the approved fact was wrong: it leaves with this reason")
-        if self._desk.store.four_eyes and proposal.by == person.name:
-            raise KeyForbids("this proposal is yours: somebody else has to approve it")
-        if not contradict(proposal.fact, against.fact):
+        waits = proposal.status in ("proposed", "draft") and against.status == "approved"
+        if not waits or not contradict(proposal.fact, against.fact):
             raise InvalidInput(f"{fact_id} and {rival} contradict each other no longer: look again")
+        # Asked before anything is retired, which could not be taken back by the same person.
+        if self._desk.store.four_eyes and person.name in self._proposers(fact_id):
+            raise OwnProposal(fact_id, person.name)
         self._desk.store.retire(rival, by=person.name, why=why)
         self._desk.store.approve(fact_id, by=person.name, why=why)
         return to_fact(fact_id)
+
+    def _proposers(self, fact_id: str) -> set[str]:
+        """Return who changed a fact since it was approved last."""
+        names: set[str] = set()
+        for revision in self._desk.store.history(fact_id):
+            if revision.action == "approve":
+                names.clear()
+            elif revision.action != "comment":
+                names.add(revision.by)
+        return names
 
     def succeed(self, request: Request, fact_id: str, form: Filled) -> Response:
         """Propose the same again as what follows the approved fact, from a day on."""

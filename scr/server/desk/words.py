@@ -12,19 +12,19 @@ def date(when: datetime | None) -> str:
     if when is None:
         return ""
     at_midnight = (when.hour, when.minute, when.second) == (0, 0, 0)
-    return f"{when:%Y-%m-%d}" if at_midnight else f"{when:%Y-%m-%d %H:%M}"
+    return when.date().isoformat() if at_midnight else moment(when)
 
 
 def exact(when: datetime | None) -> str:
     """Return a time so that reading it gives the same."""
     if when is None:
         return ""
-    return f"{when:%Y-%m-%d}" if when.time() == time.min else when.isoformat()
+    return when.date().isoformat() if when.time() == time.min else when.isoformat()
 
 
 def moment(when: datetime) -> str:
     """Return a moment to the minute."""
-    return f"{when:%Y-%m-%d %H:%M}"
+    return f"{when.date().isoformat()} {when:%H:%M}"
 
 
 def words(value: object) -> str:
@@ -111,9 +111,9 @@ def time_line(facts: list[Fact]) -> TimeLine | None:
 def _month(seconds: float, otherwise: datetime) -> str:
     """Return the month at an end of a time line; beyond the calendar, that of the nearest fact."""
     try:
-        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m}"
+        return datetime.fromtimestamp(seconds, UTC).date().isoformat()[:7]
     except (ValueError, OverflowError):
-        return f"{otherwise:%Y-%m}"
+        return otherwise.date().isoformat()[:7]
 
 
 def marked(text: str, decision: Decision) -> list[tuple[str, int]]:
