@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from scr.facts import Fact, Revision
 from scr.records import Record
 from scr.store import search
-from scr.store.schema import current, revisions, to_micros
+from scr.store.schema import current, revisions, to_micros, to_revision
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -170,10 +170,18 @@ class Catalog:
             )
             .order_by(revisions.c.sequence)
         )
-        return self._store._read(own)
+        return self._whole(own)
 
     def _sequence(self, as_of: "AsOf") -> int:
-        return int(_OPEN) - 1 if as_of is None else self._store._resolve(as_of)
+        if as_of is None:
+            return int(_OPEN) - 1
+        if isinstance(as_of, datetime):
+            return self._store.sequence_at(as_of)
+        return max(0, min(as_of, int(_OPEN) - 1))
+
+    def _whole(self, select: "sa.Select[Any]") -> list[Revision]:
+        with self._store._database.read() as connection:
+            return [to_revision(row) for row in connection.execute(select)]
 
     def _in_force(
         self, asked: Asked, sees: Callable[[str], bool], sequence: int
@@ -205,7 +213,7 @@ class Catalog:
         wanted = [int(each) for each in sequences]
         if not wanted:
             return []
-        read = self._store._read(sa.select(revisions).where(revisions.c.sequence.in_(wanted)))
+        read = self._whole(sa.select(revisions).where(revisions.c.sequence.in_(wanted)))
         by_sequence = {revision.sequence: revision for revision in read}
         return [by_sequence[each] for each in wanted if each in by_sequence]
 

@@ -23,7 +23,7 @@ from scr.store.catalog import Asked
 
 PAGE: Final = 50  # proposals of a page
 AT_ONCE: Final = 300
-"""Facts up to which the preview is part of the page; with more, it comes when it is ready."""
+"""Approved facts up to which the preview is in the page; with more, it comes when it is ready."""
 
 
 class ReviewPages:
@@ -94,7 +94,7 @@ class ReviewPages:
         person = self._desk.person(request)
         revision = self._desk.seen(person, fact_id)
         old = self._old(person, revision)
-        few = len(self._desk.store.list(limit=AT_ONCE + 1)) <= AT_ONCE
+        few = self._desk.catalog.count(lambda _scope: True, status="approved") <= AT_ONCE
         return self._desk.page(
             "proposal.html", request, person,
             revision=revision, old=old, rows=side_by_side(old, revision.fact) if old else [],
