@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from scr.facts import Fact, Revision
 from scr.records import Record
-from scr.store import search
+from scr.store import finds
 from scr.store.schema import current, revisions, to_micros, to_revision
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ class Catalog:
     ) -> "tuple[NDArray[np.bool_], NDArray[np.int64] | None]":
         """Return which rows hold the words too; and, where they are few, all finds, best first."""
         with self._store._database.read() as connection:
-            found = search.sequences(connection, text, ranked=_RANKED)
+            found = finds.sequences(connection, text, ranked=_RANKED)
         sequences = np.asarray(found.sequences, dtype=np.int64)
         places = np.searchsorted(columns.sequence, sequences)
         places = places[places < len(columns.sequence)]  # what came since is not followed yet

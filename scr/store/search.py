@@ -5,7 +5,6 @@ The words are folded by `normalize` on both sides; the index keeps the words onl
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -22,12 +21,6 @@ _DELETE = sa.text(
     "INSERT INTO words (words, rowid, names, relation, target, statement, questions) "
     "VALUES ('delete', :sequence, :names, :relation, :target, :statement, :questions)"
 )
-_BEST = sa.text(
-    "SELECT rowid FROM words WHERE words MATCH :expression "
-    "ORDER BY bm25(words, 8.0, 4.0, 4.0, 2.0, 1.0), rowid"
-)
-# As one text: a row each would take four times as long where a hundred thousand are found.
-_SEQUENCES = sa.text("SELECT group_concat(rowid) FROM words WHERE words MATCH :expression")
 # A word in a name says more than one in a derived question.
 _MATCHES = (
     sa.text(
@@ -67,31 +60,6 @@ def matching(
     return (
         joined.order_by(None).order_by(_MATCHES.c.distance, sequence).params(expression=expression)
     )
-
-
-class Found(NamedTuple):
-    """Revisions that hold every word of a text."""
-
-    sequences: list[int]
-    ranked: bool
-    """Whether the best come first."""
-
-
-def sequences(connection: sa.Connection, text: str, *, ranked: int) -> Found:
-    """Return the numbers of all revisions that hold every word of `text`, old ones too.
-
-    The last letters of a word may be missing. Up to `ranked` finds come best first; where there
-    are more, telling the best apart would take longer than it is worth. No word, no finds.
-    """
-    expression = _expression(text)
-    if not expression:
-        return Found([], ranked=True)
-    known = {"expression": expression}
-    joined = connection.execute(_SEQUENCES, known).scalar_one()
-    found = [int(number) for number in joined.split(",")] if joined else []
-    if len(found) > ranked:
-        return Found(found, ranked=False)
-    return Found(list(connection.execute(_BEST, known).scalars()), ranked=True)
 
 
 def _words(sequence: int, fact: Fact) -> dict[str, object]:

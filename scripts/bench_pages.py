@@ -1,6 +1,6 @@
 """Time the desk's pages on many facts, as a browser asks for them over loopback.
 
-python scripts/bench_desk.py [FACTS]      (default: 100000)
+python scripts/bench_pages.py [FACTS]      (default: 100000)
 """
 
 import json
