@@ -7,8 +7,10 @@ ScrError                     exit 1  HTTP 500
 ├── FactNotFound             exit 3  HTTP 404  no fact has this id
 ├── TraceNotFound            exit 3  HTTP 404  no trace has this id
 ├── KeyNotFound              exit 3  HTTP 404  no key in force has this id
+├── PersonNotFound           exit 3  HTTP 404  nobody of this name may sign in
 ├── ChecksFailed             exit 1  HTTP 409  test questions of facts fail
 ├── KeyRequired              exit 4  HTTP 401  the request shows no key in force
+├── SignInRefused            exit 4  HTTP 401  name and password do not belong together
 ├── KeyForbids               exit 4  HTTP 403  the request's key does not allow this
 ├── RequestTooLarge          exit 5  HTTP 413  a request has more bytes than the server takes
 ├── RequestTooSlow           exit 5  HTTP 408  a request's body did not arrive in time
@@ -115,6 +117,18 @@ class KeyNotFound(ScrError):
         super().__init__(f"no key {key_id} is in force; `scr keys list` shows those that are")
 
 
+class PersonNotFound(ScrError):
+    """Nobody of this name may sign in."""
+
+    exit_code = 3
+    http_status = 404
+
+    def __init__(self, name: str) -> None:
+        """Name the name."""
+        self.name = name
+        super().__init__(f"nobody is called {name!r} here; `scr people list` shows who may sign in")
+
+
 class ChecksFailed(ScrError):
     """Test questions of facts were not decided as they must be."""
 
@@ -131,6 +145,13 @@ class ChecksFailed(ScrError):
 
 class KeyRequired(ScrError):
     """The request shows no key in force."""
+
+    exit_code = 4
+    http_status = 401
+
+
+class SignInRefused(ScrError):
+    """Name and password do not belong together; which of them is wrong is not said."""
 
     exit_code = 4
     http_status = 401

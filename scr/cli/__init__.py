@@ -24,6 +24,7 @@ from scr.cli import (
     facts,
     lab,
     packs,
+    people,
     plans,
     serve,
 )
@@ -53,6 +54,7 @@ for group in (
     app.add_typer(group)
 app.add_typer(serve.keys, name="keys")
 app.add_typer(editing.app, name="edit")
+app.add_typer(people.app, name="people")
 app.add_typer(lab.app, name="lab")
 app.add_typer(evaluate.app, name="eval")
 app.add_typer(detector.app, name="detector")

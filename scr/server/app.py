@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from scr.engine import SCR
-    from scr.server.desk.routes import Desk
+    from scr.server.desk import Desk
     from scr.server.upstream import Upstream
 
 log = logging.getLogger("scr.server")
@@ -109,11 +109,13 @@ def create_app(
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         await gateway.start()
         following = asyncio.create_task(keep_following(gateway, FOLLOWING))
+        # Beside the requests, so that the desk's first page is as fast as the others.
+        reading = asyncio.create_task(run_in_threadpool(app.state.desk.catalog.follow))
         try:
             yield
         finally:
             following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
+            await asyncio.gather(following, reading, return_exceptions=True)
             await gateway.stop()
 
     app = FastAPI(title="SCR", version=scr.__version__, lifespan=lifespan)

@@ -82,6 +82,12 @@ class LocalModel:
         streamed, usage = bool(body.get("stream")), _wants_usage(body)
         return _Made(self._parts(stream), form, adds.headers, streamed, usage)
 
+    async def say(self, messages: Sequence[Message]) -> AsyncIterator[str]:
+        """Yield the parts of the answer to messages as the model makes them."""
+        async for part in self._parts(self.chat.stream(_read(messages))):
+            if text := str(part.text):
+                yield text
+
     def _with_tools(self, body: Body) -> Any:
         tools = body.get("tools")
         if not tools:

@@ -1,9 +1,22 @@
 """The truth: facts in an append-only history, review, packs in and out, and traces."""
 
 from scr.store.packs import ImportReport
+from scr.store.people import Account, Filter
 from scr.store.plans import Change, Plan, Source
 from scr.store.queues import QUEUES, Task, tasks
 from scr.store.store import Store
 from scr.store.usage import Used
 
-__all__ = ["QUEUES", "Change", "ImportReport", "Plan", "Source", "Store", "Task", "Used", "tasks"]
+__all__ = [
+    "QUEUES",
+    "Account",
+    "Change",
+    "Filter",
+    "ImportReport",
+    "Plan",
+    "Source",
+    "Store",
+    "Task",
+    "Used",
+    "tasks",
+]

@@ -14,6 +14,7 @@ from scr.errors import InvalidInput, KeyNotFound
 from scr.facts import explain
 from scr.records import ApiKey, Role
 from scr.store.database import Database
+from scr.store.people import People
 from scr.store.schema import DamagedRow, from_micros, to_micros
 from scr.store.schema import keys as table
 
@@ -57,6 +58,11 @@ class KeyRing:
         with self._database.write() as connection:
             connection.execute(sa.insert(table).values(row))
         return key, secret
+
+    @property
+    def people(self) -> People:
+        """Those who sign in at the desk with a password instead of a key."""
+        return People(self._database, self._clock)
 
     def list(self) -> builtins.list[ApiKey]:
         """Return every key, revoked ones too, the oldest first."""

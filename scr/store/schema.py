@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from scr.errors import InvalidInput
 from scr.facts import Fact, Revision
 
-SCHEMA = "0003"
+SCHEMA = "0004"
 """The newest migration; a store with a later one was written by a newer version of SCR."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -93,6 +93,30 @@ usage = sa.Table(
     sa.Column("last", sa.BigInteger),
 )
 """How often each fact is used: no part of the history, and none of its sequence."""
+
+people = sa.Table(
+    "people",
+    metadata,
+    sa.Column("folded", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("hash", sa.Text, nullable=False),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("scopes", sa.Text, nullable=False),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("created", sa.BigInteger, nullable=False),
+    sa.Column("changed", sa.BigInteger, nullable=False),
+    sa.Column("removed", sa.BigInteger),
+)
+"""Who signs in at the desk with a password: its argon2 hash, and when that was set last."""
+
+filters = sa.Table(
+    "filters",
+    metadata,
+    sa.Column("owner", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("query", sa.Text, nullable=False),
+)
+"""Searches that people of the desk keep, each their own."""
 
 settings = sa.Table(
     "settings",

@@ -41,22 +41,20 @@ class Usage:
         """Keep them in `database`."""
         self._database = database
 
+    def of(self, fact_id: str) -> Used | None:
+        """Return the counts of one fact; `None` where it has none."""
+        own = sa.select(table).where(table.c.fact_id == fact_id)
+        with self._database.read() as connection:
+            row = connection.execute(own).one_or_none()
+        return None if row is None else _to_used(row)
+
     def list(self) -> builtins.list[Used]:
         """Return the counts of every fact that has any, the most used first."""
         with self._database.read() as connection:
             rows = connection.execute(
                 sa.select(table).order_by(table.c.fired.desc(), table.c.fact_id)
             )
-            return [
-                Used(
-                    fact_id=row.fact_id,
-                    fired=row.fired,
-                    near=row.near,
-                    down=row.down,
-                    last=None if row.last is None else from_micros(row.last),
-                )
-                for row in rows
-            ]
+            return [_to_used(row) for row in rows]
 
     def mark_down(self, fact_ids: Iterable[str]) -> None:
         """Count a bad answer for each of the facts that it was given with."""
@@ -111,3 +109,13 @@ def add(connection: sa.Connection, counts: "dict[str, Counter[str]]", last: dict
 def forget(connection: sa.Connection, fact_id: str) -> None:
     """Delete the counts of a fact."""
     connection.execute(sa.delete(table).where(table.c.fact_id == fact_id))
+
+
+def _to_used(row: "sa.Row[tuple[object, ...]]") -> Used:
+    return Used(
+        fact_id=row.fact_id,
+        fired=row.fired,
+        near=row.near,
+        down=row.down,
+        last=None if row.last is None else from_micros(row.last),
+    )

@@ -53,6 +53,7 @@ def test_every_promised_command_is_there():
         "erase",
         "apply",
         "keys",
+        "people",
     }
     assert {path[2] for path in COMMANDS if path[1] == "lab"} == {
         "train",

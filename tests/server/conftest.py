@@ -1,9 +1,12 @@
 import contextlib
 
+import httpx2
 import pytest
 
-from scr.server import Limits, Upstream, create_app
+from scr.chat import ScriptedChatModel
+from scr.server import Limits, LocalModel, Upstream, create_app
 from scr.server.scripted import ScriptedUpstream
+from scr.store import Store
 
 from .running import open_knowledge, running
 
@@ -37,3 +40,40 @@ def serve(upstream):
 @pytest.fixture
 def url(serve, knowledge):
     return serve(knowledge)
+
+
+@pytest.fixture
+def desk(knowledge):
+    """The desk of a store without keys."""
+    model = ScriptedChatModel(
+        answers=lambda m: "Dana Lee." if "Dana Lee" in str(m) else "I do not know."
+    )
+    with (
+        running(create_app(knowledge, LocalModel(model, "fake"))) as url,
+        httpx2.Client(base_url=url, follow_redirects=True) as client,
+    ):
+        yield client
+
+
+@pytest.fixture
+def staffed(tmp_path):
+    """A store for review with four eyes, and a signed-in client for each role."""
+    Store.create(tmp_path / "x.db", review=True, four_eyes=True).close()
+    with open_knowledge(tmp_path / "x.db") as knowledge:
+        secrets = {
+            role: knowledge.store.keys.create(role, ["default"], by="ana", name=f"the {role}")[1]
+            for role in ("reader", "editor", "approver", "admin")
+        }
+        app = create_app(knowledge, LocalModel(ScriptedChatModel(answers={"": "Hm."}), "fake"))
+        with running(app) as url:
+
+            def sign_in(role):
+                client = httpx2.Client(base_url=url, follow_redirects=True)
+                assert client.post("/ui/sign-in", data={"key": secrets[role]}).status_code == 200
+                clients.append(client)
+                return client
+
+            clients = []
+            yield knowledge, sign_in, url
+            for client in clients:
+                client.close()

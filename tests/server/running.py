@@ -1,6 +1,8 @@
 """Servers on loopback, in threads of the test's process."""
 
 import contextlib
+import html
+import re
 import threading
 import time
 
@@ -69,3 +71,8 @@ def eventually(condition, seconds=5.0):
     while not condition():
         assert time.monotonic() < end, "it did not come true"
         time.sleep(0.01)
+
+
+def text_of(answer):
+    """Return what a page says, without its markup."""
+    return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", answer.text)))
