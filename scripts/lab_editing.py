@@ -1,6 +1,6 @@
 """Edit the lab model by every method, alone, in batches and in sequence, and write the table.
 
-    python scripts/lab_editing.py OUT [--methods rome,memit] [--cases 200] [--seed 0]
+    python scripts/lab_editing.py OUT [--methods rome,memit] [--modes "single 1"] [--cases 200] [--seed 0]
 
 Edits are drawn from LabWorld's test split and put as questions in a chat, as users will ask them.
 `single`: each edit alone in the unedited model. `batch N`: N edits in one call. `sequence N`: N
@@ -68,6 +68,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--modes", default=",".join(f"{mode} {size}" for mode, size in MODES))
     parser.add_argument("--cases", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -92,6 +93,8 @@ def main() -> int:
         cells["base"] = bench.base()
     for method in arguments.methods.split(","):
         for mode, size in MODES:
+            if f"{mode} {size}" not in arguments.modes.split(","):
+                continue
             name = f"{method} {mode} {size}"
             if name in cells:
                 continue
