@@ -37,8 +37,9 @@ from scr.errors import EditFailed
 ENOUGH: Final = 0.05
 """Loss below which a request is done, in nats."""
 
-_LOGITS: Final = 2**25  # most logits computed at once
-_POSITIONS: Final = 4096  # most positions read at once
+_MEMORY: Final = {"cpu": 2**29, "cuda": 2**32}  # bytes for what a chunk keeps for its gradient
+_PER_STATE: Final = 80  # bytes kept for each component of each position in each layer, about
+_PER_LOGIT: Final = 20
 
 
 class TargetParams(BaseModel):
@@ -119,7 +120,7 @@ def optimize_targets(
     rows = [_rows(tokenizer, request, templates) for request in requests]
     parts: list[tuple[list[int], Targets]] = []
     done = 0
-    for chunk in _chunks(adapter, rows):
+    for chunk in _chunks(adapter, rows, adapter.depth - layer):
         part = _Optimization(adapter, [rows[n] for n in chunk], layer, site, params).run()
         broken = [
             requests[n].id for n, loss in zip(chunk, part.losses, strict=True) if loss != loss
@@ -162,22 +163,23 @@ def _rows(tokenizer: object, request: EditRequest, templates: Sequence[str]) -> 
     return _Rows(contexts, ids[: last + 1], last)
 
 
-def _chunks(adapter: ModelAdapter, rows: Sequence[_Rows]) -> list[list[int]]:
+def _chunks(adapter: ModelAdapter, rows: Sequence[_Rows], layers: int) -> list[list[int]]:
     """Put together requests of about one length, as many as fit in memory."""
-    vocabulary = adapter.model.config.get_text_config().vocab_size
+    budget = _MEMORY.get(adapter.device.type, _MEMORY["cpu"])
+    per_prediction = _PER_LOGIT * adapter.model.config.get_text_config().vocab_size
+    per_position = _PER_STATE * adapter.shape.width * layers
     longest = [max(len(ids) - last for ids, last in row.split) for row in rows]
     order = sorted(range(len(rows)), key=lambda n: longest[n])
     found: list[list[int]] = []
-    logits = positions = 0
+    used = 0
     for n in order:
-        more = rows[n].predictions * vocabulary
-        size = len(rows[n].split)
-        if not found or logits + more > _LOGITS or positions + size * longest[n] > _POSITIONS:
+        more = rows[n].predictions * per_prediction
+        more += len(rows[n].split) * longest[n] * per_position
+        if not found or used + more > budget:
             found.append([])
-            logits = positions = 0
+            used = 0
         found[-1].append(n)
-        logits += more
-        positions += size * longest[n]
+        used += more
     return found
 
 
