@@ -8,33 +8,25 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import sqlalchemy as sa
 
 from scr.errors import FactNotFound, InvalidInput, StoreCorrupt, StoreError, StoreExists
-from scr.facts import Fact, Revision, Status, scopes_above
-from scr.records import Trace, make_query
-from scr.store import packs, search, traces, usage
+from scr.facts import Fact, Revision
+from scr.records import Trace
+from scr.store import packs, traces, usage
 from scr.store.database import BUSY_SECONDS, Database
 from scr.store.keys import KeyRing
 from scr.store.packs import ImportReport
 from scr.store.plans import Plan, Source, carry_out
-from scr.store.schema import current, revisions, settings, to_micros, to_revision
+from scr.store.reading import Reader
+from scr.store.schema import settings
 from scr.store.transaction import Policy, Transaction
 from scr.store.usage import Usage
 
-AsOf = int | datetime | None
-"""Store time: a sequence number, an instant, or `None` for the latest."""
-
 TRACE_SECONDS = 0.1
 """How long a trace waits for other writers: a request waits with it."""
-
-_BATCH = 1_000  # revisions read at a time by `changes`
-_LAST_SEQUENCE = 2**63 - 1
-
-_NEWEST = sa.select(sa.func.coalesce(sa.func.max(revisions.c.sequence), 0))
-_NEWEST_AT = _NEWEST.where(revisions.c.at <= sa.bindparam("at"))
 
 
 def _now() -> datetime:
@@ -45,7 +37,7 @@ class _TakenBack(Exception):
     """Takes back a transaction."""
 
 
-class Store:
+class Store(Reader):
     """Facts in one file, with review, history and packs in and out.
 
     Made by `Store.create` or `Store.open`. Safe to share between threads; any number of
@@ -56,7 +48,8 @@ class Store:
     """
 
     def __init__(self, database: Database, policy: Policy, clock: Callable[[], datetime]) -> None:
-        self._database, self._policy, self._clock = database, policy, clock
+        super().__init__(database)
+        self._policy, self._clock = policy, clock
         self._traces = Database(database.path, busy_seconds=TRACE_SECONDS, durable=False)
 
     @classmethod
@@ -374,119 +367,6 @@ class Store:
         approved = self.list() if prune is not None else []
         return carry_out(transaction, sources, before=before, prune=prune, approved=approved)
 
-    # Reading
-
-    @property
-    def sequence(self) -> int:
-        """Number of the latest change; 0 in an empty store."""
-        with self._database.read() as connection:
-            return int(connection.execute(_NEWEST).scalar_one())
-
-    def sequence_at(self, instant: datetime) -> int:
-        """Number of the latest change at or before `instant` (zone-aware, store time)."""
-        with self._database.read() as connection:
-            return int(connection.execute(_NEWEST_AT, {"at": to_micros(instant)}).scalar_one())
-
-    def get(self, fact_id: str, *, as_of: AsOf = None) -> Revision:
-        """Return a fact's latest revision, or its latest at store time `as_of`.
-
-        Raises:
-            FactNotFound: if there was no such fact then.
-        """
-        limit = self._resolve(as_of)
-        with self._database.read() as connection:
-            row = connection.execute(
-                sa.select(revisions)
-                .where(revisions.c.fact_id == fact_id, revisions.c.sequence <= limit)
-                .order_by(revisions.c.sequence.desc())
-                .limit(1)
-            ).one_or_none()
-            if row is None:
-                raise FactNotFound(fact_id)
-            return to_revision(row)
-
-    def search(
-        self,
-        text: str,
-        *,
-        limit: int = 20,
-        status: Status | None = "approved",
-        scope: str | None = None,
-        valid_at: datetime | None = None,
-        as_of: AsOf = None,
-    ) -> builtins.list[Revision]:
-        """Return facts that hold every word of `text`, the best first.
-
-        Names, relation, target, statement and questions are searched; the last letters of a
-        word may be missing. Text without any word finds nothing. The other arguments are those
-        of `list`.
-        """
-        chosen = self._select(status=status, scope=scope, valid_at=valid_at, as_of=as_of)
-        found = search.matching(chosen, revisions.c.sequence, text)
-        return [] if found is None else self._read(_page(found, limit, 0))
-
-    def history(self, fact_id: str) -> builtins.list[Revision]:
-        """Return all revisions of a fact, the oldest first.
-
-        Raises:
-            FactNotFound: if there is no such fact.
-        """
-        found = self._read(
-            sa.select(revisions)
-            .where(revisions.c.fact_id == fact_id)
-            .order_by(revisions.c.sequence)
-        )
-        if not found:
-            raise FactNotFound(fact_id)
-        return found
-
-    def changes(self, since: int) -> Iterator[Revision]:
-        """Yield every revision after the sequence number `since`, in order."""
-        while True:
-            batch = self._read(
-                sa.select(revisions)
-                .where(revisions.c.sequence > since)
-                .order_by(revisions.c.sequence)
-                .limit(_BATCH)
-            )
-            yield from batch
-            if len(batch) < _BATCH:
-                return
-            since = batch[-1].sequence
-
-    def export_pack(self, *, scope: str | None = None, as_of: AsOf = None) -> Iterator[str]:
-        """Yield the approved facts as the lines of a pack, sorted by id, without line ends.
-
-        The same facts give the same bytes. `scope` and `as_of` are those of `list`.
-        """
-        return packs.export_pack([r.fact for r in self.list(scope=scope, as_of=as_of)])
-
-    def list(
-        self,
-        *,
-        status: Status | None = "approved",
-        scope: str | None = None,
-        valid_at: datetime | None = None,
-        as_of: AsOf = None,
-        limit: int | None = None,
-        offset: int = 0,
-    ) -> builtins.list[Revision]:
-        """Return the latest revision of each fact, sorted by id.
-
-        Args:
-            status: keep facts of this status; `None` keeps all.
-            scope: keep facts that this scope sees: its own and those above; `None` keeps all.
-            valid_at: keep facts that hold at this world time (zone-aware); `None` keeps all.
-            as_of: the store as it was then.
-            limit: the most to return; `None` is no limit.
-            offset: how many to leave out at the beginning.
-
-        Raises:
-            InvalidInput: if one of them cannot be used.
-        """
-        chosen = self._select(status=status, scope=scope, valid_at=valid_at, as_of=as_of)
-        return self._read(_page(chosen.order_by(revisions.c.fact_id), limit, offset))
-
     # Traces
 
     def save_traces(self, kept: Sequence[Trace], *, retention_days: float = 30.0) -> None:
@@ -540,47 +420,6 @@ class Store:
             yield transaction
             transaction.finish()
 
-    def _resolve(self, as_of: AsOf) -> int:
-        if as_of is None:
-            return _LAST_SEQUENCE
-        if isinstance(as_of, datetime):
-            return self.sequence_at(as_of)
-        return max(0, min(as_of, _LAST_SEQUENCE))
-
-    def _select(
-        self,
-        *,
-        status: Status | None,
-        scope: str | None,
-        valid_at: datetime | None,
-        as_of: AsOf,
-    ) -> sa.Select[Any]:
-        if as_of is None:
-            chosen = sa.select(revisions).join(current, current.c.sequence == revisions.c.sequence)
-        else:
-            latest = (
-                sa.select(sa.func.max(revisions.c.sequence).label("sequence"))
-                .where(revisions.c.sequence <= self._resolve(as_of))
-                .group_by(revisions.c.fact_id)
-                .subquery()
-            )
-            chosen = sa.select(revisions).join(latest, latest.c.sequence == revisions.c.sequence)
-        if status is not None:
-            chosen = chosen.where(revisions.c.status == status)
-        if scope is not None:
-            scope = make_query(text="", scope=scope).scope  # which refuses what is no scope
-            chosen = chosen.where(revisions.c.scope.in_(scopes_above(scope)))
-        if valid_at is not None:
-            when, start, end = to_micros(valid_at), revisions.c.valid_start, revisions.c.valid_end
-            chosen = chosen.where(
-                sa.or_(start.is_(None), start <= when), sa.or_(end.is_(None), end > when)
-            )
-        return chosen
-
-    def _read(self, select: sa.Select[Any]) -> builtins.list[Revision]:
-        with self._database.read() as connection:
-            return [to_revision(row) for row in connection.execute(select)]
-
 
 def _policy(connection: sa.Connection, path: Path) -> Policy:
     rows = connection.execute(sa.select(settings.c.name, settings.c.value))
@@ -589,9 +428,3 @@ def _policy(connection: sa.Connection, path: Path) -> Policy:
         return Policy.model_validate({k: v for k, v in chosen.items() if k in Policy.model_fields})
     except (KeyError, TypeError, ValueError) as error:
         raise StoreCorrupt(str(path), "its settings cannot be read") from error
-
-
-def _page(select: sa.Select[Any], limit: int | None, offset: int) -> sa.Select[Any]:
-    if (limit is not None and limit < 0) or offset < 0:
-        raise InvalidInput(f"limit and offset must be at least 0, not {limit} and {offset}")
-    return select.limit(limit).offset(offset)

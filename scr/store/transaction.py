@@ -21,6 +21,7 @@ from scr.errors import (
 from scr.facts import Action, Fact, Revision, Status, Validity, explain, make_fact, normalize
 from scr.records import Record
 from scr.store.schema import (
+    LISTED,
     MICROSECOND,
     current,
     from_micros,
@@ -93,7 +94,7 @@ _APPEAR = sa.insert(current)
 _MOVE = (
     sa.update(current)
     .where(current.c.fact_id == sa.bindparam("of"))
-    .values(sequence=sa.bindparam("to"))
+    .values({name: sa.bindparam(f"new_{name}") for name in ("sequence", *LISTED)})
 )
 
 
@@ -442,11 +443,14 @@ class Transaction:
             raise InvalidInput(f"this change cannot be recorded: {explain(error)}") from error
         self._sequence = revision.sequence
         content_hash = None if fact.slot else (given or fact).content_hash
-        self._connection.execute(_INSERT, to_row(revision, content_hash))
+        row = to_row(revision, content_hash)
+        self._connection.execute(_INSERT, row)
+        latest = {name: row[name] for name in ("sequence", *LISTED)}
         if previous is None:
-            self._connection.execute(_APPEAR, {"fact_id": fact.id, "sequence": self._sequence})
+            self._connection.execute(_APPEAR, {"fact_id": fact.id, **latest})
         else:
-            self._connection.execute(_MOVE, {"of": fact.id, "to": self._sequence})
+            moved = {f"new_{name}": value for name, value in latest.items()}
+            self._connection.execute(_MOVE, {"of": fact.id, **moved})
         self._written.append(revision)
         return revision
 
