@@ -325,6 +325,12 @@ class Revision(BaseModel):
     """The reason given."""
 
 
+def differences(before: Fact, after: Fact) -> dict[str, tuple[Any, Any]]:
+    """Return the fields in which two facts differ, by name, each with its two values."""
+    pairs = {name: (getattr(before, name), getattr(after, name)) for name in Fact.model_fields}
+    return {name: (old, new) for name, (old, new) in pairs.items() if old != new}
+
+
 def make_fact(**fields: object) -> Fact:
     """Return the fact that `fields` describe.
 

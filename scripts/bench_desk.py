@@ -19,7 +19,16 @@ ROUNDS = 5
 LIMIT_MS = 200.0
 START = datetime(2020, 1, 1, tzinfo=UTC)
 RELATIONS = ("chief executive officer", "capital", "headquarters", "founder", "member", "anthem")
-NAMES = ("Northwind", "Contoso", "Fabrikam", "Tailspin", "Wingtip", "Litware", "Adatum", "Proseware")
+NAMES = (
+    "Northwind",
+    "Contoso",
+    "Fabrikam",
+    "Tailspin",
+    "Wingtip",
+    "Litware",
+    "Adatum",
+    "Proseware",
+)
 
 
 def pack(count: int, changed: int = 0) -> Iterator[str]:
@@ -61,7 +70,7 @@ def measure(name: str, call: Callable[[], object], rounds: int = ROUNDS) -> dict
         call()
         taken.append((time.perf_counter() - start) * 1e3)
     row = {"call": name, "best_ms": round(min(taken), 1), "worst_ms": round(max(taken), 1)}
-    print(f"{name:42} {row['best_ms']:9.1f} {row['worst_ms']:9.1f}", flush=True)  # noqa: T201
+    print(f"{name:42} {row['best_ms']:9.1f} {row['worst_ms']:9.1f}", flush=True)
     return row
 
 
@@ -97,14 +106,14 @@ def main() -> None:
     given = parser.parse_args()
     start = time.perf_counter()
     with fill(given.store, given.facts) as store:
-        print(f"open: {time.perf_counter() - start:.1f} s, {store.sequence} revisions")  # noqa: T201
+        print(f"open: {time.perf_counter() - start:.1f} s, {store.sequence} revisions")
         rows = [measure(name, call) for name, call in calls(store, given.facts)]
         for name, changed in (("plan, no changes", 0), ("plan, 10 changes", 10)):
             lines = [*pack(given.facts, changed)]
             source = [Source("made", lines)]
             rows.append(measure(name, lambda: store.plan(source, by="bench"), rounds=2))  # noqa: B023
     slow = [row["call"] for row in rows if float(str(row["worst_ms"])) > LIMIT_MS]
-    print(f"over {LIMIT_MS:.0f} ms: {', '.join(map(str, slow)) or 'none'}")  # noqa: T201
+    print(f"over {LIMIT_MS:.0f} ms: {', '.join(map(str, slow)) or 'none'}")
     if given.out:
         given.out.write_text(json.dumps({"facts": given.facts, "calls": rows}, indent=1) + "\n")
 

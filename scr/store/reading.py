@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from scr.errors import FactNotFound
 from scr.facts import Fact, Kind, Revision, Status
-from scr.store import packs
+from scr.store import packs, search
 from scr.store.database import Database
 from scr.store.schema import revisions, to_micros, to_revision
 from scr.store.selection import Facet, Order, Page, Selection
@@ -95,7 +95,8 @@ class Reader:
             valid_at: keep facts that hold at this world time (zone-aware); `None` keeps all.
             as_of: the store as it was then: an instant or a sequence number.
             order: by `id`, `subject`, `newest` (what was changed last comes first) or `best` (the
-                best match of `text`); `None` is `best` with a text and `id` without.
+                best match of `text`, or by id where more than 10 000 match); `None` is `best` with
+                a text and `id` without.
             limit: the most facts on the page; `None` is no limit.
             offset: how many facts come before the page.
 
@@ -107,7 +108,7 @@ class Reader:
                 sequence=_resolve(connection, as_of), text=text, status=status, kind=kind,
                 scope=scope, tag=tag, relations=self._alike(relation), valid_at=valid_at,
             )  # fmt: skip
-            order = order or ("best" if text.strip() else "id")
+            order = _feasible(connection, order or ("best" if text.strip() else "id"), text)
             rows = connection.execute(chosen.page(order, limit, offset))
             found = tuple(to_revision(row) for row in rows)
             if found and (limit is None or len(found) < limit):
@@ -246,16 +247,22 @@ class Reader:
     ) -> builtins.list[Revision]:
         with self._database.read() as connection:
             chosen = Selection(sequence=_resolve(connection, as_of), **filters)
+            order = _feasible(connection, order, filters.get("text", ""))
             rows = connection.execute(chosen.page(order, limit, offset))
             return [to_revision(row) for row in rows]
 
 
+def _feasible(connection: sa.Connection, order: Order, text: str) -> Order:
+    return "id" if order == "best" and search.too_many(connection, text) else order
+
+
 def _resolve(connection: sa.Connection, as_of: AsOf) -> int | None:
+    """Return the number of the last revision that is seen; `None`: of them all."""
     if as_of is None:
         return None
-    if isinstance(as_of, datetime):
-        return _sequence_at(connection, as_of)
-    return max(0, min(as_of, _LAST_SEQUENCE))
+    newest = int(connection.execute(_NEWEST).scalar_one())
+    asked = _sequence_at(connection, as_of) if isinstance(as_of, datetime) else max(0, as_of)
+    return None if asked >= newest else asked
 
 
 def _sequence_at(connection: sa.Connection, instant: datetime) -> int:

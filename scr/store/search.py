@@ -11,6 +11,12 @@ import sqlalchemy as sa
 
 from scr.facts import Fact, Revision, normalize
 
+RANKED = 10_000
+"""Of so many revisions the best matches are found; of more, any."""
+
+NOTHING = '""'
+"""An expression that no row matches."""
+
 _MOST_WORDS = 32  # of a search; a longer one is cut there
 _LONGEST_WORD = 100
 
@@ -43,6 +49,14 @@ def forget_words(connection: sa.Connection, revisions: Sequence[Revision]) -> No
         connection.execute(sa.text("INSERT INTO words (words) VALUES ('optimize')"))
 
 
+def too_many(connection: sa.Connection, text: str) -> bool:
+    """Whether more revisions hold the words of `text` than can be ranked in a moment."""
+    found = sa.select(_WORDS.c.rowid).select_from(_WORDS)
+    found = found.where(sa.literal_column("words").op("MATCH")(_expression(text) or NOTHING))
+    counted = sa.select(sa.func.count()).select_from(found.limit(RANKED + 1).subquery())
+    return int(connection.execute(counted).scalar_one()) > RANKED
+
+
 def matching(
     select: "sa.Select[Any]", sequence: "sa.ColumnElement[int]", text: str
 ) -> "sa.Select[Any]":
@@ -50,7 +64,7 @@ def matching(
 
     The last letters of a word may be missing. It may be ordered by `DISTANCE`.
     """
-    expression = _expression(text) or '""'  # which no row matches
+    expression = _expression(text) or NOTHING
     joined = select.join(_WORDS, _WORDS.c.rowid == sequence)
     return joined.where(sa.literal_column("words").op("MATCH")(expression))
 

@@ -18,7 +18,17 @@ from scr.errors import (
     TransitionRefused,
     UndeclaredRelation,
 )
-from scr.facts import Action, Fact, Revision, Status, Validity, explain, make_fact, normalize
+from scr.facts import (
+    Action,
+    Fact,
+    Revision,
+    Status,
+    Validity,
+    differences,
+    explain,
+    make_fact,
+    normalize,
+)
 from scr.records import Record
 from scr.store.schema import (
     LISTED,
@@ -289,17 +299,14 @@ class Transaction:
         """Return the fact as it is, without what a revision changed in it."""
         if before is None:
             return found.fact
-        changed = {
-            name: getattr(before.fact, name)
-            for name in Fact.model_fields
-            if getattr(before.fact, name) != getattr(undone.fact, name)
-        }
-        for name, old in changed.items():
+        changed = differences(before.fact, undone.fact)
+        for name, values in changed.items():
             now = getattr(found.fact, name)
-            if now not in (getattr(undone.fact, name), old):
+            if now not in values:
                 hint = f"its {name} was changed again later; undo that first"
                 raise TransitionRefused(found.fact.id, found.status, "undo a change of", hint)
-        return make_fact(**{**found.fact.model_dump(), **changed})
+        restored = {name: old for name, (old, _) in changed.items()}
+        return make_fact(**{**found.fact.model_dump(), **restored})
 
     def erase(self, fact_id: str) -> Revision:
         """Take a fact's words out of the whole history; a tombstone says that they were there."""

@@ -150,6 +150,7 @@ def test_a_damaged_row_stops_the_migration(filled, tmp_path, older):
 @pytest.fixture
 def older():
     """Makes a copy of a store, in the schema before the last."""
+
     def make(source, path, *more):
         with closing(sqlite3.connect(source)) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
