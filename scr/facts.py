@@ -29,7 +29,7 @@ Kind = Literal["fact", "text", "forget", "rule"]
 Rank = Literal["preferred", "normal", "deprecated"]
 Status = Literal["draft", "proposed", "approved", "retired"]
 Action = Literal[
-    "add", "propose", "approve", "revise", "supersede", "close", "retire",
+    "add", "draft", "propose", "approve", "revise", "supersede", "close", "retire",
     "undo", "comment", "erase",
 ]  # fmt: skip
 
@@ -323,6 +323,11 @@ class Revision(BaseModel):
 
     why: Text = ""
     """The reason given."""
+
+
+def derived_questions(fact: Fact) -> tuple[str, ...]:
+    """Return the questions that the fact would have if its author had given none."""
+    return (_question_about(fact.subject, fact.relation, fact.statement)[:NAME_LIMIT],)
 
 
 def differences(before: Fact, after: Fact) -> dict[str, tuple[Any, Any]]:

@@ -19,16 +19,7 @@ ROUNDS = 5
 LIMIT_MS = 200.0
 START = datetime(2020, 1, 1, tzinfo=UTC)
 RELATIONS = ("chief executive officer", "capital", "headquarters", "founder", "member", "anthem")
-NAMES = (
-    "Northwind",
-    "Contoso",
-    "Fabrikam",
-    "Tailspin",
-    "Wingtip",
-    "Litware",
-    "Adatum",
-    "Proseware",
-)
+NAMES = ("Northwind", "Contoso", "Fabrikam", "Tailspin", "Wingtip", "Litware", "Adatum", "Fourth")
 
 
 def pack(count: int, changed: int = 0) -> Iterator[str]:

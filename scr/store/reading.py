@@ -4,14 +4,16 @@ import builtins
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
 from scr.errors import FactNotFound
-from scr.facts import Fact, Kind, Revision, Status
-from scr.store import packs, search
+from scr.facts import Kind, Revision, Status
+from scr.store import search
+from scr.store.csv_packs import write_csv
 from scr.store.database import Database
+from scr.store.formats import PackFormat, write_pack, write_yaml
 from scr.store.schema import revisions, to_micros, to_revision
 from scr.store.selection import Facet, Order, Page, Selection
 
@@ -20,6 +22,8 @@ AsOf = int | datetime | None
 
 _BATCH = 1_000  # revisions read at a time by `changes`
 _LAST_SEQUENCE = 2**63 - 1
+
+_WRITERS: Final = {"jsonl": write_pack, "yaml": write_yaml, "csv": write_csv}
 
 _NEWEST = sa.select(sa.func.coalesce(sa.func.max(revisions.c.sequence), 0))
 _NEWEST_AT = _NEWEST.where(revisions.c.at <= sa.bindparam("at"))
@@ -226,17 +230,14 @@ class Reader:
         scope: str | None = None,
         valid_at: datetime | None = None,
         as_of: AsOf = None,
+        written_as: PackFormat = "jsonl",
     ) -> Iterator[str]:
         """Yield the approved facts as the lines of a pack, sorted by id, without line ends.
 
-        The same facts give the same bytes. The arguments are those of `list`.
+        The same facts give the same bytes. The other arguments are those of `list`.
         """
-        return packs.export_pack(self._exported(scope, valid_at, as_of))
-
-    def _exported(
-        self, scope: str | None, valid_at: datetime | None, as_of: AsOf
-    ) -> builtins.list[Fact]:
-        return [r.fact for r in self.list(scope=scope, valid_at=valid_at, as_of=as_of)]
+        facts = [r.fact for r in self.list(scope=scope, valid_at=valid_at, as_of=as_of)]
+        return _WRITERS[written_as](facts)
 
     def _alike(self, relation: str | None) -> Sequence[str]:
         """Return every name of a relation."""

@@ -8,22 +8,27 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 import sqlalchemy as sa
 
-from scr.errors import FactNotFound, InvalidInput, StoreCorrupt, StoreError, StoreExists
+from scr.errors import FactNotFound, InvalidInput, StoreCorrupt, StoreExists
 from scr.facts import Fact, Revision
 from scr.records import Trace
 from scr.store import packs, traces, usage
 from scr.store.database import BUSY_SECONDS, Database
+from scr.store.formats import Pack, read_pack
 from scr.store.keys import KeyRing
 from scr.store.packs import ImportReport
 from scr.store.plans import Plan, Source, carry_out
+from scr.store.policy import Policy, read_policy
 from scr.store.reading import Reader
-from scr.store.schema import settings
-from scr.store.transaction import Policy, Transaction
+from scr.store.relations import Relation, Relations
+from scr.store.transaction import Transaction
 from scr.store.usage import Usage
+
+Move = Literal["submit", "approve", "retire"]
+"""What can be done to many facts at once: propose drafts, approve proposals, retire facts."""
 
 TRACE_SECONDS = 0.1
 """How long a trace waits for other writers: a request waits with it."""
@@ -31,10 +36,6 @@ TRACE_SECONDS = 0.1
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-class _TakenBack(Exception):
-    """Takes back a transaction."""
 
 
 class Store(Reader):
@@ -136,8 +137,14 @@ class Store(Reader):
 
     @property
     def relations(self) -> tuple[str, ...] | None:
-        """The only relations allowed, sorted; `None` allows any."""
+        """The only relations allowed, beside declared ones, sorted; `None` allows any."""
         return self._policy.relations
+
+    @property
+    def declared(self) -> tuple[Relation, ...]:
+        """What is declared of relations now."""
+        with self._database.read() as connection:
+            return _policy(connection, self.path).declared
 
     def close(self) -> None:
         """Close the file; whatever is asked of the store later raises `StoreError`."""
@@ -195,6 +202,40 @@ class Store(Reader):
         with self._transaction(by, why) as transaction:
             return transaction.propose(fact)
 
+    def draft(self, fact: Fact, *, by: str, why: str = "") -> Revision:
+        """Add a new fact that its author still works at; `submit` proposes it.
+
+        Raises:
+            ScrError: whatever `propose` would raise.
+        """
+        with self._transaction(by, why) as transaction:
+            return transaction.propose(fact, draft=True)
+
+    def move(
+        self, fact_ids: Sequence[str], move: Move, *, by: str, why: str = ""
+    ) -> builtins.list[Revision]:
+        """Submit, approve or retire facts in their order: all of them, or none.
+
+        Raises:
+            ScrError: whatever `submit`, `approve` or `retire` would raise.
+        """
+        with self._transaction(by, why) as transaction:
+            moves = {
+                "submit": transaction.submit,
+                "approve": transaction.approve,
+                "retire": transaction.retire,
+            }
+            return [moves[move](fact_id) for fact_id in fact_ids]
+
+    def submit(self, fact_id: str, *, by: str, why: str = "") -> Revision:
+        """Propose a draft: from then on it waits for approval.
+
+        Raises:
+            FactNotFound: if there is no such fact.
+            TransitionRefused: if it is no draft.
+        """
+        return self.move([fact_id], "submit", by=by, why=why)[0]
+
     def revise(
         self, fact_id: str, changes: Mapping[str, object], *, by: str, why: str = ""
     ) -> Revision:
@@ -224,12 +265,10 @@ class Store(Reader):
 
         Raises:
             FactNotFound: if there is no such fact, or none such as it supersedes.
-            TransitionRefused: if it is approved or retired already, or what it supersedes is
-                not approved.
+            TransitionRefused: if it is not proposed, or what it supersedes is not approved.
             FactConflict: if an approved fact fills the slot at a shared time.
         """
-        with self._transaction(by, why) as transaction:
-            return transaction.approve(fact_id)
+        return self.move([fact_id], "approve", by=by, why=why)[0]
 
     def retire(self, fact_id: str, *, by: str, why: str = "") -> Revision:
         """Take a fact out of use for good; its history stays.
@@ -238,8 +277,7 @@ class Store(Reader):
             FactNotFound: if there is no such fact.
             TransitionRefused: if it is retired already.
         """
-        with self._transaction(by, why) as transaction:
-            return transaction.retire(fact_id)
+        return self.move([fact_id], "retire", by=by, why=why)[0]
 
     def comment(self, fact_id: str, text: str, *, by: str) -> Revision:
         """Put a comment into a fact's history.
@@ -277,7 +315,7 @@ class Store(Reader):
             raise InvalidInput("an erasure needs a reason: it is all that will be left to read")
         with self._database.write() as connection:
             connection.exec_driver_sql("PRAGMA secure_delete = ON")
-            transaction = Transaction(connection, self._policy, now=self._clock(), by=by, why=why)
+            transaction = self._begin(connection, by, why)
             revision = transaction.erase(fact_id)
             transaction.finish()
             traces.forget(connection, fact_id)
@@ -287,45 +325,69 @@ class Store(Reader):
 
     def import_pack(
         self,
-        lines: Iterable[str | bytes],
+        lines: Iterable[str | bytes] | Pack,
         *,
         name: str,
         by: str,
         why: str = "",
         keep_going: bool = False,
+        dry_run: bool = False,
     ) -> ImportReport:
         """Take in a pack, one fact a line; see `knowledge/README.md` for the format.
 
         Args:
-            lines: its lines, best as bytes: then text that is no UTF-8 is a bad line too.
+            lines: its lines, best as bytes: then text that is no UTF-8 is a bad line too; or what
+                was read of a file in another format.
             name: what to call it in messages.
             by: who imports it.
             why: the reason.
             keep_going: take the good lines even where others are bad.
+            dry_run: report what would be done, and do nothing.
 
         Raises:
             PackInvalid: naming each bad line and why, unless `keep_going`; nothing is taken.
         """
-        pack = packs.read_pack(lines)  # before the transaction: the source may be slow
-        with self._transaction(by, why) as transaction:
+        # Read before the transaction: the source may be slow.
+        pack = lines if isinstance(lines, Pack) else read_pack(lines)
+        with self._rehearsal(by, why) if dry_run else self._transaction(by, why) as transaction:
             return packs.import_pack(transaction, pack, name=name, keep_going=keep_going)
 
-    def plan(self, sources: Sequence[Source], *, by: str, prune: str | None = None) -> Plan:
+    def declare(self, relations: Sequence[Relation]) -> None:
+        """Let `relations` be all that is declared of relations.
+
+        Raises:
+            InvalidInput: if they do not fit together.
+            FactConflict: if two approved facts would contradict each other then.
+        """
+        with self._transaction("", "") as transaction:
+            transaction.declare(relations)
+            transaction.settle()
+
+    def plan(
+        self,
+        sources: Sequence[Source],
+        *,
+        by: str,
+        prune: str | None = None,
+        relations: Sequence[Relation] | None = None,
+    ) -> Plan:
         """Return what `apply` would change, and change nothing.
 
         Raises:
             PackInvalid: as `apply` would.
+            FactConflict: likewise.
         """
-        plan: Plan | None = None
-        with suppress(_TakenBack), self._transaction(by, "") as transaction:
-            plan = self._carry_out(transaction, sources, prune)
-            raise _TakenBack
-        if plan is None:
-            raise StoreError("the plan was not made; try again")
-        return plan
+        with self._rehearsal(by, "") as transaction:
+            return self._carry_out(transaction, sources, prune, relations)
 
     def apply(
-        self, sources: Sequence[Source], *, by: str, why: str = "", prune: str | None = None
+        self,
+        sources: Sequence[Source],
+        *,
+        by: str,
+        why: str = "",
+        prune: str | None = None,
+        relations: Sequence[Relation] | None = None,
     ) -> Plan:
         """Bring the store to what packs say, all of it or nothing, and return what changed.
 
@@ -335,12 +397,14 @@ class Store(Reader):
             why: the reason.
             prune: scope whose approved facts are retired where no pack holds them, those of the
                 scopes below included; `None` retires none.
+            relations: all that is to be declared of relations; `None` leaves that as it is.
 
         Raises:
             PackInvalid: naming each line that cannot be used.
+            FactConflict: if what is declared leaves two approved facts that contradict each other.
         """
         with self._transaction(by, why) as transaction:
-            return self._carry_out(transaction, sources, prune)
+            return self._carry_out(transaction, sources, prune, relations)
 
     def rehearse_approval(self, fact_id: str) -> builtins.list[Revision]:
         """Return the revisions that somebody's approval would write, and write none.
@@ -348,15 +412,16 @@ class Store(Reader):
         Raises:
             ScrError: whatever `approve` would raise.
         """
-        written: builtins.list[Revision] = []
-        with suppress(_TakenBack), self._transaction("preview", "") as transaction:
+        with self._rehearsal("preview", "") as transaction:
             transaction.approve(fact_id)
-            written = transaction.written
-            raise _TakenBack
-        return written
+            return transaction.written
 
     def _carry_out(
-        self, transaction: Transaction, sources: Sequence[Source], prune: str | None
+        self,
+        transaction: Transaction,
+        sources: Sequence[Source],
+        prune: str | None,
+        relations: Sequence[Relation] | None,
     ) -> Plan:
         def before(fact_id: str) -> Fact | None:
             try:
@@ -365,7 +430,9 @@ class Store(Reader):
                 return None
 
         approved = self.list() if prune is not None else []
-        return carry_out(transaction, sources, before=before, prune=prune, approved=approved)
+        return carry_out(
+            transaction, sources, before=before, prune=prune, approved=approved, declared=relations
+        )
 
     # Traces
 
@@ -416,15 +483,27 @@ class Store(Reader):
     @contextmanager
     def _transaction(self, by: str, why: str) -> Iterator[Transaction]:
         with self._database.write() as connection:
-            transaction = Transaction(connection, self._policy, now=self._clock(), by=by, why=why)
+            transaction = self._begin(connection, by, why)
             yield transaction
             transaction.finish()
 
+    @contextmanager
+    def _rehearsal(self, by: str, why: str) -> Iterator[Transaction]:
+        """A transaction that is taken back at its end, whatever was done in it."""
+        with self._database.write() as connection:
+            yield self._begin(connection, by, why)
+            connection.rollback()
+
+    def _begin(self, connection: sa.Connection, by: str, why: str) -> Transaction:
+        policy = _policy(connection, self.path)  # relations may have been declared meanwhile
+        return Transaction(connection, policy, now=self._clock(), by=by, why=why)
+
+    def _alike(self, relation: str | None) -> Sequence[str]:
+        return () if relation is None else Relations(self.declared).names(relation)
+
 
 def _policy(connection: sa.Connection, path: Path) -> Policy:
-    rows = connection.execute(sa.select(settings.c.name, settings.c.value))
     try:
-        chosen = {row.name: json.loads(row.value) for row in rows}
-        return Policy.model_validate({k: v for k, v in chosen.items() if k in Policy.model_fields})
+        return read_policy(connection)
     except (KeyError, TypeError, ValueError) as error:
         raise StoreCorrupt(str(path), "its settings cannot be read") from error
