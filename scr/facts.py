@@ -29,7 +29,7 @@ Kind = Literal["fact", "text", "forget", "rule"]
 Rank = Literal["preferred", "normal", "deprecated"]
 Status = Literal["draft", "proposed", "approved", "retired"]
 Action = Literal[
-    "add", "propose", "approve", "revise", "supersede", "close", "retire",
+    "add", "draft", "propose", "approve", "revise", "supersede", "close", "retire",
     "undo", "comment", "erase",
 ]  # fmt: skip
 
@@ -323,6 +323,17 @@ class Revision(BaseModel):
 
     why: Text = ""
     """The reason given."""
+
+
+def derived_questions(fact: Fact) -> tuple[str, ...]:
+    """Return the questions that the fact would have if its author had given none."""
+    return (_question_about(fact.subject, fact.relation, fact.statement)[:NAME_LIMIT],)
+
+
+def differences(before: Fact, after: Fact) -> dict[str, tuple[Any, Any]]:
+    """Return the fields in which two facts differ, by name, each with its two values."""
+    pairs = {name: (getattr(before, name), getattr(after, name)) for name in Fact.model_fields}
+    return {name: (old, new) for name, (old, new) in pairs.items() if old != new}
 
 
 def make_fact(**fields: object) -> Fact:

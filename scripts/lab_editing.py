@@ -1,6 +1,6 @@
 """Edit the lab model by every method, alone, in batches and in sequence, and write the table.
 
-    python scripts/lab_editing.py OUT [--methods rome,memit] [--modes "single 1"] [--cases 200] [--seed 0]
+    python scripts/lab_editing.py OUT [--methods rome,memit] [--modes "single 1"] [--cases 200]
 
 Edits are drawn from LabWorld's test split and put as questions in a chat, as users will ask them.
 `single`: each edit alone in the unedited model. `batch N`: N edits in one call. `sequence N`: N

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scr.errors import InvalidInput
-from scr.facts import Fact, Validity, make_fact, normalize, parse_instant, scopes_above
+from scr.facts import Fact, Validity, differences, make_fact, normalize, parse_instant, scopes_above
 
 DAY = timedelta(days=1)
 NEW_YEAR = datetime(2024, 1, 1, tzinfo=UTC)
@@ -236,3 +236,10 @@ def test_the_id_alone_does_not_change_the_content_hash():
 
 def test_a_scope_sees_itself_and_those_above():
     assert scopes_above("acme/support/de") == ("acme/support/de", "acme/support", "acme")
+
+
+def test_differences_name_each_field_with_both_values():
+    before = make_fact(subject="Ada", relation="job", target="poet", tags=["a"])
+    after = before.model_copy(update={"tags": ("b",), "note": "Seen."})
+    assert differences(before, after) == {"tags": (("a",), ("b",)), "note": ("", "Seen.")}
+    assert differences(after, after) == {}

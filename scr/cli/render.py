@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scr.errors import ScrError
-from scr.facts import DEFAULT_SCOPE, Fact, Revision, Validity
+from scr.facts import DEFAULT_SCOPE, Fact, Revision, Validity, differences
 
 # C0 and C1 controls, line separators, direction overrides and isolates, surrogates, the BOM.
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
@@ -236,11 +236,8 @@ def _changed(before: Fact | None, revision: Revision) -> list[str]:
 
 def changed_fields(before: Fact, after: Fact) -> list[tuple[str, str, str]]:
     """Return the name, old and new value of each field that differs, as a person reads them."""
-    return [
-        (name, _value(getattr(before, name)), _value(getattr(after, name)))
-        for name in Fact.model_fields
-        if getattr(before, name) != getattr(after, name)
-    ]
+    changed = differences(before, after)
+    return [(name, _value(old), _value(new)) for name, (old, new) in changed.items()]
 
 
 def _value(value: object) -> str:

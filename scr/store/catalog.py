@@ -17,12 +17,14 @@ import sqlalchemy as sa
 from scr.facts import Fact, Revision
 from scr.records import Record
 from scr.store import finds
+from scr.store.relations import Relations
 from scr.store.schema import current, revisions, to_micros, to_revision
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from scr.store.store import AsOf, Store
+    from scr.store.reading import AsOf
+    from scr.store.store import Store
 
 FACETS: Final = ("status", "kind", "scope", "relation", "tag")
 """What facts are counted by."""
@@ -158,14 +160,15 @@ class Catalog:
 
     def in_slot(self, fact: Fact) -> list[Revision]:
         """Return the latest revisions of all facts in the slot of a fact, itself included."""
-        if (slot := fact.slot) is None:
+        relations = Relations(self._store.declared)
+        if (slot := relations.slot(fact)) is None:
             return []
         own = (
             sa.select(revisions)
             .join(current, current.c.sequence == revisions.c.sequence)
             .where(
                 revisions.c.slot_subject == slot.subject,
-                revisions.c.slot_relation == slot.relation,
+                revisions.c.slot_relation.in_(relations.names(slot.relation)),
                 revisions.c.scope == slot.scope,
             )
             .order_by(revisions.c.sequence)
@@ -176,7 +179,8 @@ class Catalog:
         if as_of is None:
             return int(_OPEN) - 1
         if isinstance(as_of, datetime):
-            return self._store.sequence_at(as_of)
+            sequence: int = self._store.sequence_at(as_of)
+            return sequence
         return max(0, min(as_of, int(_OPEN) - 1))
 
     def _whole(self, select: "sa.Select[Any]") -> list[Revision]:

@@ -1,23 +1,18 @@
-"""Fact packs: JSONL in and out, one fact a line. `knowledge/README.md` describes the format.
+"""Fact packs on their way into a store. `knowledge/README.md` describes what they mean.
 
 A line means a stored fact if it names its id. Without id it means the fact that has its slot,
 start and target, or the successor of the fact it supersedes; where there is no slot, the fact
 that once had its very content. A line that means no stored fact adds one.
 """
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
-
-from pydantic import ValidationError
 
 from scr.errors import InvalidInput, PackInvalid, ScrError
-from scr.facts import Fact, Revision, Validity, explain
+from scr.facts import Fact, Revision, Validity
 from scr.records import Record
-from scr.store.transaction import Transaction, contradict
-
-_BREAKS = {"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+from scr.store.formats import Line, Pack
+from scr.store.transaction import Transaction
 
 
 class ImportReport(Record):
@@ -37,50 +32,6 @@ class ImportReport(Record):
 
     problems: tuple[tuple[int, str], ...] = ()
     """For each of those its number, from 1, and what is wrong with it."""
-
-
-class Line(NamedTuple):
-    """A line of a pack that holds a fact."""
-
-    number: int
-    """Its place in the file, from 1."""
-
-    fact: Fact
-    """What it says."""
-
-    @property
-    def named(self) -> bool:
-        """Whether the line gives an id."""
-        return "id" in self.fact.model_fields_set
-
-
-class Pack(NamedTuple):
-    """A pack as it was read, before any of it is applied."""
-
-    lines: list[Line]
-    """Its facts."""
-
-    problems: list[tuple[int, str]]
-    """Number and fault of the lines that hold none."""
-
-
-def read_pack(lines: Iterable[str | bytes]) -> Pack:
-    """Read a pack. Blank lines and lines that begin with `#` are skipped; never raises."""
-    pack, first_with = Pack([], []), dict[str, int]()
-    for number, raw in enumerate(lines, start=1):
-        try:
-            if (fields := _read_line(raw)) is None:
-                continue
-            line = Line(number, Fact.model_validate(fields))
-            if line.named and (first := first_with.setdefault(line.fact.id, number)) != number:
-                raise ValueError(f"gives fact {line.fact.id}, as line {first} does already")
-        except ValidationError as error:
-            pack.problems.append((number, explain(error)))
-        except ValueError as error:
-            pack.problems.append((number, str(error)))
-        else:
-            pack.lines.append(line)
-    return pack
 
 
 def import_pack(
@@ -141,21 +92,6 @@ def _require_once(lines: Sequence[Line], placed: dict[int, tuple[str, int]]) -> 
             raise PackInvalid(name, [(number, reason)])
 
 
-def export_pack(facts: Sequence[Fact]) -> Iterator[str]:
-    """Yield `facts` as lines, sorted by id; see `Store.export_pack`."""
-    ids, superseded = {fact.id for fact in facts}, {fact.supersedes for fact in facts}
-    for fact in sorted(facts, key=lambda fact: fact.id):
-        fields = {"id": fact.id, **fact.model_dump(mode="json", exclude_defaults=True)}
-        if fact.supersedes not in ids:  # retired, say: a pack stands for itself
-            fields.pop("supersedes", None)
-        if fact.id in superseded:  # its end is final, even where it is open
-            fields["validity"] = fact.validity.model_dump(mode="json")
-        text = json.dumps(fields, ensure_ascii=False)
-        for mark, escape in _BREAKS.items():  # which some readers take for the end of a line
-            text = text.replace(mark, escape)
-        yield text
-
-
 class _Import:
     """One pack on its way into a transaction."""
 
@@ -177,7 +113,7 @@ class _Import:
         new = [line for line in lines if not self._dealt_with(line, self._update)]
         for line in _after_superseded(new):
             superseded = named.get(line.fact.supersedes or "")
-            settled = superseded is not None and _is_settled(superseded.fact, line.fact)
+            settled = superseded is not None and self._is_settled(superseded.fact, line.fact)
             self._dealt_with(line, partial(self._update_or_add, settled=settled))
 
     def _dealt_with(self, line: Line, step: Callable[[Line], bool]) -> bool:
@@ -198,7 +134,8 @@ class _Import:
         """Bring the fact that the line means up to date; `False` if there is none."""
         if (stored := self._find(line)) is None:
             return False
-        wanted = self._wanted(line.fact, stored.fact)
+        given = self._transaction.relations.with_questions(line.fact)
+        wanted = self._wanted(given, stored.fact)
         other = self._meant.setdefault(stored.fact.id, line)
         if wanted == stored.fact:
             self.unchanged += 1
@@ -251,33 +188,10 @@ class _Import:
             }
         )
 
-
-def _read_line(raw: str | bytes) -> dict[str, Any] | None:
-    try:
-        text = raw.decode() if isinstance(raw, bytes) else raw
-    except UnicodeDecodeError as error:
-        raise ValueError(f"is no UTF-8 text: {error.reason} at byte {error.start}") from error
-    text = text.removeprefix("\ufeff").strip()
-    if not text or text.startswith("#"):
-        return None
-    try:
-        fields = json.loads(text, object_pairs_hook=_without_repeats)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"is no JSON: {error.msg} at column {error.colno}") from error
-    except RecursionError as error:
-        raise ValueError("is nested too deeply") from error
-    if not isinstance(fields, dict):
-        raise ValueError("is no JSON object: write one fact as {…} on each line")
-    return fields
-
-
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) < len(pairs):
-        names = [name for name, _ in pairs]
-        repeated = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"gives {repeated!r} twice")
-    return fields
+    def _is_settled(self, superseded: Fact, successor: Fact) -> bool:
+        """Whether a line states its end, so that its successor need not set it."""
+        stated = "end" in superseded.validity.model_fields_set
+        return stated and not self._transaction.relations.contradict(superseded, successor)
 
 
 def _after_superseded(lines: Sequence[Line]) -> list[Line]:
@@ -291,12 +205,6 @@ def _after_superseded(lines: Sequence[Line]) -> list[Line]:
             step = chain[-1].fact.supersedes or ""
         ordered += reversed(chain)
     return ordered
-
-
-def _is_settled(superseded: Fact, successor: Fact) -> bool:
-    """Whether a line states its end, so that its successor need not set it."""
-    stated = "end" in superseded.validity.model_fields_set
-    return stated and not contradict(superseded, successor)
 
 
 def _starts_alike(given: Fact, stored: Fact) -> bool:

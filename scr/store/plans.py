@@ -4,9 +4,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from scr.errors import PackInvalid
-from scr.facts import Fact, Revision, scopes_above
+from scr.facts import Fact, Revision, normalize, scopes_above
 from scr.records import Record
 from scr.store import packs
+from scr.store.formats import Pack, read_pack
+from scr.store.relations import Relation
 from scr.store.transaction import Transaction
 
 Kind = Literal["add", "change", "retire"]
@@ -18,7 +20,8 @@ class Source(NamedTuple):
     name: str
     """What to call it in messages."""
 
-    lines: Iterable[str | bytes]
+    lines: Iterable[str | bytes] | Pack
+    """Its lines, or what was read of a file in another format."""
 
 
 class Change(Record):
@@ -35,20 +38,33 @@ class Change(Record):
     """Its status afterwards: in a store for review it waits for approval."""
 
 
+class Declaration(Record):
+    """What becomes of what is declared of one relation."""
+
+    kind: Kind
+    before: Relation | None
+    """As it is now; `None` for a new one."""
+
+    after: Relation | None
+    """As it will be; `None` where nothing is declared of it any more."""
+
+
 class Plan(Record):
     """What packs change, in the order in which it happens."""
 
     changes: tuple[Change, ...]
+    declarations: tuple[Declaration, ...] = ()
 
     def count(self, kind: Kind) -> int:
         """Return how many changes there are of a kind."""
-        return sum(change.kind == kind for change in self.changes)
+        kinds = [*(d.kind for d in self.declarations), *(c.kind for c in self.changes)]
+        return kinds.count(kind)
 
     def __str__(self) -> str:
         """Say how many changes there are."""
-        if not self.changes:
+        total = len(self.changes) + len(self.declarations)
+        if not total:
             return "no changes"
-        total = len(self.changes)
         parts = [(self.count("add"), "to add"), (self.count("change"), "to change")]
         parts.append((self.count("retire"), "to retire"))
         counted = ", ".join(f"{count} {what}" for count, what in parts if count)
@@ -62,6 +78,7 @@ def carry_out(
     before: Callable[[str], Fact | None],
     prune: str | None,
     approved: Iterable[Revision],
+    declared: Sequence[Relation] | None,
 ) -> Plan:
     """Bring a store to what packs say, and return what that changed.
 
@@ -72,22 +89,36 @@ def carry_out(
         prune: scope whose approved facts, and those of the scopes below, are retired where no pack
             holds them; `None` retires none.
         approved: the approved facts before the transaction.
+        declared: all that is to be declared of relations; `None` leaves that as it is.
 
     Raises:
         PackInvalid: naming each line that cannot be used.
+        FactConflict: what is declared leaves two approved facts that contradict each other.
     """
-    read = [(source.name, packs.read_pack(source.lines)) for source in sources]
-    for name, pack in read:
-        if pack.problems:
-            raise PackInvalid(name, pack.problems)
+    read = [(source.name, _read(source)) for source in sources]
+    declarations: list[Declaration] = []
+    if declared is not None:
+        declarations = _declarations(transaction.relations.declared, declared)
+    if declared is not None and declarations:
+        transaction.declare(declared)
     held = packs.import_packs(transaction, read)
     if prune is not None:
         for revision in approved:
             fact = revision.fact
             if fact.id not in held and prune in scopes_above(fact.scope):
                 transaction.retire(fact.id)
+    if declarations:
+        transaction.settle()
+    changes = _changes(transaction.written, before)
+    return Plan(changes=changes, declarations=tuple(declarations))
+
+
+def _changes(
+    written: Sequence[Revision], before: Callable[[str], Fact | None]
+) -> tuple[Change, ...]:
+    """Return what revisions made of each fact."""
     last: dict[str, Revision] = {}
-    for revision in transaction.written:
+    for revision in written:
         last[revision.fact.id] = revision
     changes = []
     for revision in last.values():
@@ -96,4 +127,24 @@ def carry_out(
         if revision.status == "retired":
             kind = "retire"
         changes.append(Change(kind=kind, before=was, after=revision.fact, status=revision.status))
-    return Plan(changes=tuple(changes))
+    return tuple(changes)
+
+
+def _read(source: Source) -> Pack:
+    pack = source.lines if isinstance(source.lines, Pack) else read_pack(source.lines)
+    if pack.problems:
+        raise PackInvalid(source.name, pack.problems)
+    return pack
+
+
+def _declarations(before: Sequence[Relation], after: Sequence[Relation]) -> list[Declaration]:
+    """Return what differs between two sets of declarations, sorted by name."""
+    was = {normalize(each.name): each for each in before}
+    will = {normalize(each.name): each for each in after}
+    made = []
+    for name in sorted({*was, *will}):
+        old, new = was.get(name), will.get(name)
+        if old != new:
+            kind: Kind = "add" if old is None else "retire" if new is None else "change"
+            made.append(Declaration(kind=kind, before=old, after=new))
+    return made

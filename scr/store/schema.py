@@ -10,9 +10,9 @@ import sqlalchemy as sa
 from pydantic import ValidationError
 
 from scr.errors import InvalidInput
-from scr.facts import Fact, Revision
+from scr.facts import Fact, Revision, normalize
 
-SCHEMA = "0004"
+SCHEMA = "0005"
 """The newest migration; a store with a later one was written by a newer version of SCR."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -24,6 +24,8 @@ class DamagedRow(Exception):
 
 
 metadata = sa.MetaData()
+
+_NAMES = ("kind", "subject", "relation", "tags")
 
 revisions = sa.Table(
     "revisions",
@@ -44,21 +46,34 @@ revisions = sa.Table(
     sa.Column("slot_subject", sa.Text),
     sa.Column("slot_relation", sa.Text),
     sa.Column("content_hash", sa.Text),
+    *(sa.Column(name, sa.Text, nullable=False, server_default="") for name in _NAMES),
     sa.Index("revisions_by_fact", "fact_id", "sequence"),
     sa.Index("revisions_by_slot", "slot_subject", "slot_relation", "scope"),
     sa.Index("revisions_by_content", "content_hash"),
     sa.Index("revisions_by_time", "at"),
 )
 """Every change, never overwritten. Times are microseconds since 1970; the slot columns are null
-where a fact fills none, and only there `content_hash` tells two facts apart."""
+where a fact fills none, and only there `content_hash` tells two facts apart. What facts are listed
+by (kind, subject, relation, tags) is kept in the form that `normalize` gives it, each tag between
+two line ends."""
 
 current = sa.Table(
     "current",
     metadata,
     sa.Column("fact_id", sa.Text, primary_key=True),
     sa.Column("sequence", sa.BigInteger, nullable=False, unique=True),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("scope", sa.Text, nullable=False),
+    *(sa.Column(name, sa.Text, nullable=False) for name in _NAMES),
+    sa.Column("valid_start", sa.BigInteger),
+    sa.Column("valid_end", sa.BigInteger),
+    sa.Index("current_by_subject", "subject", "fact_id"),
 )
-"""The latest revision of each fact: derived from `revisions` and changed together with it."""
+"""The latest revision of each fact, with what it is listed by: derived from `revisions` and changed
+together with it. Its rows are small, so that a store is listed without reading its facts."""
+
+LISTED = ("status", "scope", *_NAMES, "valid_start", "valid_end")
+"""Columns that both tables have."""
 
 traces = sa.Table(
     "traces",
@@ -171,6 +186,10 @@ def to_row(revision: Revision, content_hash: str | None) -> dict[str, object]:
         "slot_subject": slot.subject if slot else None,
         "slot_relation": slot.relation if slot else None,
         "content_hash": content_hash,
+        "kind": fact.kind,
+        "subject": normalize(fact.subject),
+        "relation": normalize(fact.relation),
+        "tags": "".join(f"\n{normalize(tag)}" for tag in fact.tags) + "\n" if fact.tags else "",
     }
 
 

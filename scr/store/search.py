@@ -5,10 +5,17 @@ The words are folded by `normalize` on both sides; the index keeps the words onl
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
 from scr.facts import Fact, Revision, normalize
+
+RANKED = 10_000
+"""Of so many revisions the best matches are found; of more, any."""
+
+NOTHING = '""'
+"""An expression that no row matches."""
 
 _MOST_WORDS = 32  # of a search; a longer one is cut there
 _LONGEST_WORD = 100
@@ -22,14 +29,10 @@ _DELETE = sa.text(
     "VALUES ('delete', :sequence, :names, :relation, :target, :statement, :questions)"
 )
 # A word in a name says more than one in a derived question.
-_MATCHES = (
-    sa.text(
-        "SELECT rowid AS sequence, bm25(words, 8.0, 4.0, 4.0, 2.0, 1.0) AS distance "
-        "FROM words WHERE words MATCH :expression"
-    )
-    .columns(sa.column("sequence", sa.Integer), sa.column("distance", sa.Float))
-    .subquery("matches")
-)
+DISTANCE: sa.ColumnElement[float] = sa.literal_column("bm25(words, 8.0, 4.0, 4.0, 2.0, 1.0)")
+"""How badly a row of `words` matches what was sought; smaller is better."""
+
+_WORDS = sa.table("words", sa.column("rowid"))
 
 
 def index_words(connection: sa.Connection, revisions: Sequence[Revision]) -> None:
@@ -46,20 +49,24 @@ def forget_words(connection: sa.Connection, revisions: Sequence[Revision]) -> No
         connection.execute(sa.text("INSERT INTO words (words) VALUES ('optimize')"))
 
 
-def matching(
-    select: "sa.Select[tuple[object, ...]]", sequence: sa.Column[int], text: str
-) -> "sa.Select[tuple[object, ...]] | None":
-    """Narrow `select` to revisions that hold every word of `text`, the best first.
+def too_many(connection: sa.Connection, text: str) -> bool:
+    """Whether more revisions hold the words of `text` than can be ranked in a moment."""
+    found = sa.select(_WORDS.c.rowid).select_from(_WORDS)
+    found = found.where(sa.literal_column("words").op("MATCH")(_expression(text) or NOTHING))
+    counted = sa.select(sa.func.count()).select_from(found.limit(RANKED + 1).subquery())
+    return int(connection.execute(counted).scalar_one()) > RANKED
 
-    The last letters of a word may be missing. `None` where `text` has no word at all.
+
+def matching(
+    select: "sa.Select[Any]", sequence: "sa.ColumnElement[int]", text: str
+) -> "sa.Select[Any]":
+    """Narrow `select` to revisions that hold every word of `text`, to none if it has no word.
+
+    The last letters of a word may be missing. It may be ordered by `DISTANCE`.
     """
-    expression = _expression(text)
-    if not expression:
-        return None
-    joined = select.join(_MATCHES, _MATCHES.c.sequence == sequence)
-    return (
-        joined.order_by(None).order_by(_MATCHES.c.distance, sequence).params(expression=expression)
-    )
+    expression = _expression(text) or NOTHING
+    joined = select.join(_WORDS, _WORDS.c.rowid == sequence)
+    return joined.where(sa.literal_column("words").op("MATCH")(expression))
 
 
 def _words(sequence: int, fact: Fact) -> dict[str, object]:

@@ -8,44 +8,37 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Literal, Self
 
 import sqlalchemy as sa
 
-from scr.errors import FactNotFound, InvalidInput, StoreCorrupt, StoreError, StoreExists
-from scr.facts import Fact, Revision, Status, scopes_above
-from scr.records import Trace, make_query
-from scr.store import packs, search, traces, usage
+from scr.errors import FactNotFound, InvalidInput, StoreCorrupt, StoreExists
+from scr.facts import Fact, Revision
+from scr.records import Trace
+from scr.store import packs, traces, usage
 from scr.store.database import BUSY_SECONDS, Database
+from scr.store.formats import Pack, read_pack
 from scr.store.keys import KeyRing
 from scr.store.packs import ImportReport
 from scr.store.plans import Plan, Source, carry_out
-from scr.store.schema import current, revisions, settings, to_micros, to_revision
-from scr.store.transaction import Policy, Transaction
+from scr.store.policy import Policy, read_policy
+from scr.store.reading import Reader
+from scr.store.relations import Relation, Relations
+from scr.store.transaction import Transaction
 from scr.store.usage import Usage
 
-AsOf = int | datetime | None
-"""Store time: a sequence number, an instant, or `None` for the latest."""
+Move = Literal["submit", "approve", "retire"]
+"""What can be done to many facts at once: propose drafts, approve proposals, retire facts."""
 
 TRACE_SECONDS = 0.1
 """How long a trace waits for other writers: a request waits with it."""
-
-_BATCH = 1_000  # revisions read at a time by `changes`
-_LAST_SEQUENCE = 2**63 - 1
-
-_NEWEST = sa.select(sa.func.coalesce(sa.func.max(revisions.c.sequence), 0))
-_NEWEST_AT = _NEWEST.where(revisions.c.at <= sa.bindparam("at"))
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
 
 
-class _TakenBack(Exception):
-    """Takes back a transaction."""
-
-
-class Store:
+class Store(Reader):
     """Facts in one file, with review, history and packs in and out.
 
     Made by `Store.create` or `Store.open`. Safe to share between threads; any number of
@@ -56,7 +49,8 @@ class Store:
     """
 
     def __init__(self, database: Database, policy: Policy, clock: Callable[[], datetime]) -> None:
-        self._database, self._policy, self._clock = database, policy, clock
+        super().__init__(database)
+        self._policy, self._clock = policy, clock
         self._traces = Database(database.path, busy_seconds=TRACE_SECONDS, durable=False)
 
     @classmethod
@@ -143,8 +137,14 @@ class Store:
 
     @property
     def relations(self) -> tuple[str, ...] | None:
-        """The only relations allowed, sorted; `None` allows any."""
+        """The only relations allowed, beside declared ones, sorted; `None` allows any."""
         return self._policy.relations
+
+    @property
+    def declared(self) -> tuple[Relation, ...]:
+        """What is declared of relations now."""
+        with self._database.read() as connection:
+            return _policy(connection, self.path).declared
 
     def close(self) -> None:
         """Close the file; whatever is asked of the store later raises `StoreError`."""
@@ -202,6 +202,40 @@ class Store:
         with self._transaction(by, why) as transaction:
             return transaction.propose(fact)
 
+    def draft(self, fact: Fact, *, by: str, why: str = "") -> Revision:
+        """Add a new fact that its author still works at; `submit` proposes it.
+
+        Raises:
+            ScrError: whatever `propose` would raise.
+        """
+        with self._transaction(by, why) as transaction:
+            return transaction.propose(fact, draft=True)
+
+    def move(
+        self, fact_ids: Sequence[str], move: Move, *, by: str, why: str = ""
+    ) -> builtins.list[Revision]:
+        """Submit, approve or retire facts in their order: all of them, or none.
+
+        Raises:
+            ScrError: whatever `submit`, `approve` or `retire` would raise.
+        """
+        with self._transaction(by, why) as transaction:
+            moves = {
+                "submit": transaction.submit,
+                "approve": transaction.approve,
+                "retire": transaction.retire,
+            }
+            return [moves[move](fact_id) for fact_id in fact_ids]
+
+    def submit(self, fact_id: str, *, by: str, why: str = "") -> Revision:
+        """Propose a draft: from then on it waits for approval.
+
+        Raises:
+            FactNotFound: if there is no such fact.
+            TransitionRefused: if it is no draft.
+        """
+        return self.move([fact_id], "submit", by=by, why=why)[0]
+
     def revise(
         self, fact_id: str, changes: Mapping[str, object], *, by: str, why: str = ""
     ) -> Revision:
@@ -231,12 +265,10 @@ class Store:
 
         Raises:
             FactNotFound: if there is no such fact, or none such as it supersedes.
-            TransitionRefused: if it is approved or retired already, or what it supersedes is
-                not approved.
+            TransitionRefused: if it is not proposed, or what it supersedes is not approved.
             FactConflict: if an approved fact fills the slot at a shared time.
         """
-        with self._transaction(by, why) as transaction:
-            return transaction.approve(fact_id)
+        return self.move([fact_id], "approve", by=by, why=why)[0]
 
     def retire(self, fact_id: str, *, by: str, why: str = "") -> Revision:
         """Take a fact out of use for good; its history stays.
@@ -245,8 +277,7 @@ class Store:
             FactNotFound: if there is no such fact.
             TransitionRefused: if it is retired already.
         """
-        with self._transaction(by, why) as transaction:
-            return transaction.retire(fact_id)
+        return self.move([fact_id], "retire", by=by, why=why)[0]
 
     def comment(self, fact_id: str, text: str, *, by: str) -> Revision:
         """Put a comment into a fact's history.
@@ -284,7 +315,7 @@ class Store:
             raise InvalidInput("an erasure needs a reason: it is all that will be left to read")
         with self._database.write() as connection:
             connection.exec_driver_sql("PRAGMA secure_delete = ON")
-            transaction = Transaction(connection, self._policy, now=self._clock(), by=by, why=why)
+            transaction = self._begin(connection, by, why)
             revision = transaction.erase(fact_id)
             transaction.finish()
             traces.forget(connection, fact_id)
@@ -294,45 +325,69 @@ class Store:
 
     def import_pack(
         self,
-        lines: Iterable[str | bytes],
+        lines: Iterable[str | bytes] | Pack,
         *,
         name: str,
         by: str,
         why: str = "",
         keep_going: bool = False,
+        dry_run: bool = False,
     ) -> ImportReport:
         """Take in a pack, one fact a line; see `knowledge/README.md` for the format.
 
         Args:
-            lines: its lines, best as bytes: then text that is no UTF-8 is a bad line too.
+            lines: its lines, best as bytes: then text that is no UTF-8 is a bad line too; or what
+                was read of a file in another format.
             name: what to call it in messages.
             by: who imports it.
             why: the reason.
             keep_going: take the good lines even where others are bad.
+            dry_run: report what would be done, and do nothing.
 
         Raises:
             PackInvalid: naming each bad line and why, unless `keep_going`; nothing is taken.
         """
-        pack = packs.read_pack(lines)  # before the transaction: the source may be slow
-        with self._transaction(by, why) as transaction:
+        # Read before the transaction: the source may be slow.
+        pack = lines if isinstance(lines, Pack) else read_pack(lines)
+        with self._rehearsal(by, why) if dry_run else self._transaction(by, why) as transaction:
             return packs.import_pack(transaction, pack, name=name, keep_going=keep_going)
 
-    def plan(self, sources: Sequence[Source], *, by: str, prune: str | None = None) -> Plan:
+    def declare(self, relations: Sequence[Relation]) -> None:
+        """Let `relations` be all that is declared of relations.
+
+        Raises:
+            InvalidInput: if they do not fit together.
+            FactConflict: if two approved facts would contradict each other then.
+        """
+        with self._transaction("", "") as transaction:
+            transaction.declare(relations)
+            transaction.settle()
+
+    def plan(
+        self,
+        sources: Sequence[Source],
+        *,
+        by: str,
+        prune: str | None = None,
+        relations: Sequence[Relation] | None = None,
+    ) -> Plan:
         """Return what `apply` would change, and change nothing.
 
         Raises:
             PackInvalid: as `apply` would.
+            FactConflict: likewise.
         """
-        plan: Plan | None = None
-        with suppress(_TakenBack), self._transaction(by, "") as transaction:
-            plan = self._carry_out(transaction, sources, prune)
-            raise _TakenBack
-        if plan is None:
-            raise StoreError("the plan was not made; try again")
-        return plan
+        with self._rehearsal(by, "") as transaction:
+            return self._carry_out(transaction, sources, prune, relations)
 
     def apply(
-        self, sources: Sequence[Source], *, by: str, why: str = "", prune: str | None = None
+        self,
+        sources: Sequence[Source],
+        *,
+        by: str,
+        why: str = "",
+        prune: str | None = None,
+        relations: Sequence[Relation] | None = None,
     ) -> Plan:
         """Bring the store to what packs say, all of it or nothing, and return what changed.
 
@@ -342,12 +397,14 @@ class Store:
             why: the reason.
             prune: scope whose approved facts are retired where no pack holds them, those of the
                 scopes below included; `None` retires none.
+            relations: all that is to be declared of relations; `None` leaves that as it is.
 
         Raises:
             PackInvalid: naming each line that cannot be used.
+            FactConflict: if what is declared leaves two approved facts that contradict each other.
         """
         with self._transaction(by, why) as transaction:
-            return self._carry_out(transaction, sources, prune)
+            return self._carry_out(transaction, sources, prune, relations)
 
     def rehearse_approval(self, fact_id: str) -> builtins.list[Revision]:
         """Return the revisions that somebody's approval would write, and write none.
@@ -355,15 +412,16 @@ class Store:
         Raises:
             ScrError: whatever `approve` would raise.
         """
-        written: builtins.list[Revision] = []
-        with suppress(_TakenBack), self._transaction("preview", "") as transaction:
+        with self._rehearsal("preview", "") as transaction:
             transaction.approve(fact_id)
-            written = transaction.written
-            raise _TakenBack
-        return written
+            return transaction.written
 
     def _carry_out(
-        self, transaction: Transaction, sources: Sequence[Source], prune: str | None
+        self,
+        transaction: Transaction,
+        sources: Sequence[Source],
+        prune: str | None,
+        relations: Sequence[Relation] | None,
     ) -> Plan:
         def before(fact_id: str) -> Fact | None:
             try:
@@ -372,120 +430,9 @@ class Store:
                 return None
 
         approved = self.list() if prune is not None else []
-        return carry_out(transaction, sources, before=before, prune=prune, approved=approved)
-
-    # Reading
-
-    @property
-    def sequence(self) -> int:
-        """Number of the latest change; 0 in an empty store."""
-        with self._database.read() as connection:
-            return int(connection.execute(_NEWEST).scalar_one())
-
-    def sequence_at(self, instant: datetime) -> int:
-        """Number of the latest change at or before `instant` (zone-aware, store time)."""
-        with self._database.read() as connection:
-            return int(connection.execute(_NEWEST_AT, {"at": to_micros(instant)}).scalar_one())
-
-    def get(self, fact_id: str, *, as_of: AsOf = None) -> Revision:
-        """Return a fact's latest revision, or its latest at store time `as_of`.
-
-        Raises:
-            FactNotFound: if there was no such fact then.
-        """
-        limit = self._resolve(as_of)
-        with self._database.read() as connection:
-            row = connection.execute(
-                sa.select(revisions)
-                .where(revisions.c.fact_id == fact_id, revisions.c.sequence <= limit)
-                .order_by(revisions.c.sequence.desc())
-                .limit(1)
-            ).one_or_none()
-            if row is None:
-                raise FactNotFound(fact_id)
-            return to_revision(row)
-
-    def search(
-        self,
-        text: str,
-        *,
-        limit: int = 20,
-        status: Status | None = "approved",
-        scope: str | None = None,
-        valid_at: datetime | None = None,
-        as_of: AsOf = None,
-    ) -> builtins.list[Revision]:
-        """Return facts that hold every word of `text`, the best first.
-
-        Names, relation, target, statement and questions are searched; the last letters of a
-        word may be missing. Text without any word finds nothing. The other arguments are those
-        of `list`.
-        """
-        chosen = self._select(status=status, scope=scope, valid_at=valid_at, as_of=as_of)
-        found = search.matching(chosen, revisions.c.sequence, text)
-        return [] if found is None else self._read(_page(found, limit, 0))
-
-    def history(self, fact_id: str) -> builtins.list[Revision]:
-        """Return all revisions of a fact, the oldest first.
-
-        Raises:
-            FactNotFound: if there is no such fact.
-        """
-        found = self._read(
-            sa.select(revisions)
-            .where(revisions.c.fact_id == fact_id)
-            .order_by(revisions.c.sequence)
+        return carry_out(
+            transaction, sources, before=before, prune=prune, approved=approved, declared=relations
         )
-        if not found:
-            raise FactNotFound(fact_id)
-        return found
-
-    def changes(self, since: int) -> Iterator[Revision]:
-        """Yield every revision after the sequence number `since`, in order."""
-        while True:
-            batch = self._read(
-                sa.select(revisions)
-                .where(revisions.c.sequence > since)
-                .order_by(revisions.c.sequence)
-                .limit(_BATCH)
-            )
-            yield from batch
-            if len(batch) < _BATCH:
-                return
-            since = batch[-1].sequence
-
-    def export_pack(self, *, scope: str | None = None, as_of: AsOf = None) -> Iterator[str]:
-        """Yield the approved facts as the lines of a pack, sorted by id, without line ends.
-
-        The same facts give the same bytes. `scope` and `as_of` are those of `list`.
-        """
-        return packs.export_pack([r.fact for r in self.list(scope=scope, as_of=as_of)])
-
-    def list(
-        self,
-        *,
-        status: Status | None = "approved",
-        scope: str | None = None,
-        valid_at: datetime | None = None,
-        as_of: AsOf = None,
-        limit: int | None = None,
-        offset: int = 0,
-    ) -> builtins.list[Revision]:
-        """Return the latest revision of each fact, sorted by id.
-
-        Args:
-            status: keep facts of this status; `None` keeps all.
-            scope: keep facts that this scope sees: its own and those above; `None` keeps all.
-            valid_at: keep facts that hold at this world time (zone-aware); `None` keeps all.
-            as_of: the store as it was then.
-            limit: the most to return; `None` is no limit.
-            offset: how many to leave out at the beginning.
-
-        Raises:
-            InvalidInput: if one of them cannot be used.
-        """
-        chosen = self._select(status=status, scope=scope, valid_at=valid_at, as_of=as_of)
-        return self._read(_page(chosen.order_by(revisions.c.fact_id), limit, offset))
 
     # Traces
 
@@ -536,62 +483,27 @@ class Store:
     @contextmanager
     def _transaction(self, by: str, why: str) -> Iterator[Transaction]:
         with self._database.write() as connection:
-            transaction = Transaction(connection, self._policy, now=self._clock(), by=by, why=why)
+            transaction = self._begin(connection, by, why)
             yield transaction
             transaction.finish()
 
-    def _resolve(self, as_of: AsOf) -> int:
-        if as_of is None:
-            return _LAST_SEQUENCE
-        if isinstance(as_of, datetime):
-            return self.sequence_at(as_of)
-        return max(0, min(as_of, _LAST_SEQUENCE))
+    @contextmanager
+    def _rehearsal(self, by: str, why: str) -> Iterator[Transaction]:
+        """A transaction that is taken back at its end, whatever was done in it."""
+        with self._database.write() as connection:
+            yield self._begin(connection, by, why)
+            connection.rollback()
 
-    def _select(
-        self,
-        *,
-        status: Status | None,
-        scope: str | None,
-        valid_at: datetime | None,
-        as_of: AsOf,
-    ) -> sa.Select[Any]:
-        if as_of is None:
-            chosen = sa.select(revisions).join(current, current.c.sequence == revisions.c.sequence)
-        else:
-            latest = (
-                sa.select(sa.func.max(revisions.c.sequence).label("sequence"))
-                .where(revisions.c.sequence <= self._resolve(as_of))
-                .group_by(revisions.c.fact_id)
-                .subquery()
-            )
-            chosen = sa.select(revisions).join(latest, latest.c.sequence == revisions.c.sequence)
-        if status is not None:
-            chosen = chosen.where(revisions.c.status == status)
-        if scope is not None:
-            scope = make_query(text="", scope=scope).scope  # which refuses what is no scope
-            chosen = chosen.where(revisions.c.scope.in_(scopes_above(scope)))
-        if valid_at is not None:
-            when, start, end = to_micros(valid_at), revisions.c.valid_start, revisions.c.valid_end
-            chosen = chosen.where(
-                sa.or_(start.is_(None), start <= when), sa.or_(end.is_(None), end > when)
-            )
-        return chosen
+    def _begin(self, connection: sa.Connection, by: str, why: str) -> Transaction:
+        policy = _policy(connection, self.path)  # relations may have been declared meanwhile
+        return Transaction(connection, policy, now=self._clock(), by=by, why=why)
 
-    def _read(self, select: sa.Select[Any]) -> builtins.list[Revision]:
-        with self._database.read() as connection:
-            return [to_revision(row) for row in connection.execute(select)]
+    def _alike(self, relation: str | None) -> Sequence[str]:
+        return () if relation is None else Relations(self.declared).names(relation)
 
 
 def _policy(connection: sa.Connection, path: Path) -> Policy:
-    rows = connection.execute(sa.select(settings.c.name, settings.c.value))
     try:
-        chosen = {row.name: json.loads(row.value) for row in rows}
-        return Policy.model_validate({k: v for k, v in chosen.items() if k in Policy.model_fields})
+        return read_policy(connection)
     except (KeyError, TypeError, ValueError) as error:
         raise StoreCorrupt(str(path), "its settings cannot be read") from error
-
-
-def _page(select: sa.Select[Any], limit: int | None, offset: int) -> sa.Select[Any]:
-    if (limit is not None and limit < 0) or offset < 0:
-        raise InvalidInput(f"limit and offset must be at least 0, not {limit} and {offset}")
-    return select.limit(limit).offset(offset)

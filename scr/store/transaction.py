@@ -4,7 +4,7 @@ Every check of a change comes before its first write, so a refused change leaves
 and the transaction may go on with the next.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
@@ -18,9 +18,22 @@ from scr.errors import (
     TransitionRefused,
     UndeclaredRelation,
 )
-from scr.facts import Action, Fact, Revision, Status, Validity, explain, make_fact, normalize
-from scr.records import Record
+from scr.facts import (
+    Action,
+    Fact,
+    Revision,
+    Slot,
+    Status,
+    Validity,
+    differences,
+    explain,
+    make_fact,
+    normalize,
+)
+from scr.store.policy import Policy, crowded_slots, write_declared
+from scr.store.relations import Relation, Relations
 from scr.store.schema import (
+    LISTED,
     MICROSECOND,
     current,
     from_micros,
@@ -67,8 +80,14 @@ _EVERY_OF = (
 _CLOSED_WITH = _EVERY_OF.where(revisions.c.action == "close", revisions.c.at == sa.bindparam("at"))
 _IN_SLOT = _LATEST.where(
     revisions.c.slot_subject == sa.bindparam("subject"),
-    revisions.c.slot_relation == sa.bindparam("relation"),
+    revisions.c.slot_relation.in_(sa.bindparam("relations", expanding=True)),
     revisions.c.scope == sa.bindparam("scope"),
+)
+_ABOUT = _LATEST.where(
+    current.c.status == "approved",
+    current.c.kind == "fact",
+    current.c.subject == sa.bindparam("subject"),
+    current.c.scope == sa.bindparam("scope"),
 )
 _START, _END = (sa.bindparam(name, type_=sa.BigInteger) for name in ("start", "end"))
 _RIVALS = (
@@ -93,21 +112,8 @@ _APPEAR = sa.insert(current)
 _MOVE = (
     sa.update(current)
     .where(current.c.fact_id == sa.bindparam("of"))
-    .values(sequence=sa.bindparam("to"))
+    .values({name: sa.bindparam(f"new_{name}") for name in ("sequence", *LISTED)})
 )
-
-
-class Policy(Record):
-    """What was chosen when the store was made."""
-
-    review: bool
-    """Whether changes are proposed and need an approval."""
-
-    four_eyes: bool = False
-    """Whether nobody approves what they proposed themselves."""
-
-    relations: tuple[str, ...] | None
-    """The only relations allowed; `None` allows any."""
 
 
 class Transaction:
@@ -117,6 +123,7 @@ class Transaction:
         self, connection: sa.Connection, policy: Policy, *, now: datetime, by: str, why: str
     ) -> None:
         self._connection, self._policy = connection, policy
+        self.relations = Relations(policy.declared)
         self._by, self._why = by, why
         last = connection.execute(_LAST).one_or_none()
         self._sequence = last.sequence if last else 0
@@ -149,8 +156,33 @@ class Transaction:
         """Return the latest revisions of all facts in the slot of `fact`, oldest first."""
         if (slot := fact.slot) is None:
             return []
-        rows = self._connection.execute(_IN_SLOT, slot._asdict())
+        rows = self._connection.execute(_IN_SLOT, self._place(slot))
         return sorted((to_revision(row) for row in rows), key=lambda found: found.sequence)
+
+    def _place(self, slot: Slot) -> dict[str, object]:
+        """Return what finds the facts in a slot, under any name of its relation."""
+        names = self.relations.names(slot.relation)
+        return {"scope": slot.scope, "subject": slot.subject, "relations": names}
+
+    def declare(self, declared: Sequence[Relation]) -> None:
+        """Let these be all that is declared of relations; `settle` is to follow."""
+        self.relations = Relations(declared)
+        self._policy = self._policy.model_copy(update={"declared": self.relations.declared})
+        write_declared(self._connection, self.relations.declared)
+
+    def settle(self) -> None:
+        """Make sure that what was declared leaves no two approved facts in one slot.
+
+        Raises:
+            FactConflict: naming the first two that it would.
+        """
+        crowded = self._connection.execute(crowded_slots(self.relations)).all()
+        facts: dict[str, Fact] = {}
+        for place in crowded:
+            rows = self._connection.execute(_ABOUT, dict(place._mapping))
+            facts.update({row.fact_id: to_revision(row).fact for row in rows})
+        for one, other in self.relations.contradictions(facts.values()):
+            raise FactConflict(str(self.relations.slot(other)), other.target, one.id, one.target)
 
     def of_content(self, content_hash: str) -> Revision | None:
         """Return the latest revision of a fact without slot that once had this content."""
@@ -172,6 +204,7 @@ class Transaction:
         if self._policy.review:
             return self.propose(fact, settled=settled)
         self._require_new(fact)
+        fact = self.relations.with_questions(fact)
         old, given = None, fact
         if fact.supersedes and settled:
             self.get(fact.supersedes)
@@ -183,22 +216,29 @@ class Transaction:
         action: Action = "supersede" if fact.supersedes else "add"
         return self._record(fact, action, "approved", None, given=given)
 
-    def propose(self, fact: Fact, *, settled: bool = False) -> Revision:
-        """Add a new fact that waits for approval; `settled` is that of `add`."""
+    def propose(self, fact: Fact, *, settled: bool = False, draft: bool = False) -> Revision:
+        """Add a new fact that waits: for approval, or as a draft for its author to go on with.
+
+        `settled` is that of `add`.
+        """
         self._require_new(fact)
+        fact = self.relations.with_questions(fact)
         if fact.supersedes and settled:
             self.get(fact.supersedes)
         elif fact.supersedes:
             self._succession(fact, waiting=True)
-        return self._record(fact, "propose", "proposed", None)
+        status: Status = "draft" if draft else "proposed"
+        return self._record(fact, "draft" if draft else "propose", status, None)
 
     def approve(self, fact_id: str) -> Revision:
         """Approve a proposed fact; the first time closes what it supersedes."""
         found = self.get(fact_id)
         if found.status == "approved":
             raise TransitionRefused(fact_id, found.status, "approve", "nothing is left to do")
-        if found.status == "retired":
-            hint = "add it again under a new id"
+        if found.status != "proposed":
+            hint = "propose it first (`scr submit`)"
+            if found.status == "retired":
+                hint = "add it again under a new id"
             raise TransitionRefused(fact_id, found.status, "approve", hint)
         if self._policy.four_eyes and self._by in self._proposers(fact_id):
             raise OwnProposal(fact_id, self._by)
@@ -209,6 +249,13 @@ class Transaction:
         if old:
             self._close(old, fact)
         return self._record(fact, "approve", "approved", found.status)
+
+    def submit(self, fact_id: str) -> Revision:
+        """Propose a draft."""
+        found = self.get(fact_id)
+        if found.status != "draft":
+            raise TransitionRefused(fact_id, found.status, "propose", "only drafts are proposed")
+        return self._record(found.fact, "propose", "proposed", "draft")
 
     def retire(self, fact_id: str) -> Revision:
         """Take a fact out of use for good; it stays in the history."""
@@ -232,7 +279,9 @@ class Transaction:
                 )
         if fact == found.fact:
             return found
-        status: Status = "proposed" if self._policy.review else found.status
+        status = found.status
+        if self._policy.review and status == "approved":
+            status = "proposed"
         if status == "approved":
             self._require_free(fact)
         return self._record(fact, "revise", status, found.status)
@@ -288,17 +337,14 @@ class Transaction:
         """Return the fact as it is, without what a revision changed in it."""
         if before is None:
             return found.fact
-        changed = {
-            name: getattr(before.fact, name)
-            for name in Fact.model_fields
-            if getattr(before.fact, name) != getattr(undone.fact, name)
-        }
-        for name, old in changed.items():
+        changed = differences(before.fact, undone.fact)
+        for name, values in changed.items():
             now = getattr(found.fact, name)
-            if now not in (getattr(undone.fact, name), old):
+            if now not in values:
                 hint = f"its {name} was changed again later; undo that first"
                 raise TransitionRefused(found.fact.id, found.status, "undo a change of", hint)
-        return make_fact(**{**found.fact.model_dump(), **changed})
+        restored = {name: old for name, (old, _) in changed.items()}
+        return make_fact(**{**found.fact.model_dump(), **restored})
 
     def erase(self, fact_id: str) -> Revision:
         """Take a fact's words out of the whole history; a tombstone says that they were there."""
@@ -328,9 +374,10 @@ class Transaction:
     def _require_new(self, fact: Fact) -> None:
         declared = self._policy.relations
         if declared is not None and fact.relation:
-            known = {normalize(name) for name in declared}
-            if normalize(fact.relation) not in known:
-                raise UndeclaredRelation(fact.relation, declared)
+            known = {other for name in declared for other in self.relations.names(name)}
+            if normalize(fact.relation) not in known and not self.relations.of(fact.relation):
+                names = {*declared, *(each.name for each in self.relations.declared)}
+                raise UndeclaredRelation(fact.relation, sorted(names))
         if self.find(fact.id):
             raise InvalidInput(
                 f"there already is a fact {fact.id}: revise it to change its wording, "
@@ -341,9 +388,11 @@ class Transaction:
         """Raise `FactConflict` if an approved fact fills the slot at a shared time."""
         if fact.slot is None or fact.rank == "deprecated":
             return
+        if self.relations.is_many_valued(fact.relation):
+            return
         start, end = fact.validity.start, fact.validity.end
         sought = {
-            **fact.slot._asdict(),
+            **self._place(fact.slot),
             "rank": fact.rank,
             "fact_id": fact.id,
             "apart_from": apart_from or fact.id,
@@ -442,20 +491,13 @@ class Transaction:
             raise InvalidInput(f"this change cannot be recorded: {explain(error)}") from error
         self._sequence = revision.sequence
         content_hash = None if fact.slot else (given or fact).content_hash
-        self._connection.execute(_INSERT, to_row(revision, content_hash))
+        row = to_row(revision, content_hash)
+        self._connection.execute(_INSERT, row)
+        latest = {name: row[name] for name in ("sequence", *LISTED)}
         if previous is None:
-            self._connection.execute(_APPEAR, {"fact_id": fact.id, "sequence": self._sequence})
+            self._connection.execute(_APPEAR, {"fact_id": fact.id, **latest})
         else:
-            self._connection.execute(_MOVE, {"of": fact.id, "to": self._sequence})
+            moved = {f"new_{name}": value for name, value in latest.items()}
+            self._connection.execute(_MOVE, {"of": fact.id, **moved})
         self._written.append(revision)
         return revision
-
-
-def contradict(one: Fact, other: Fact) -> bool:
-    """Whether two facts cannot both be approved: one slot, one rank, a shared time."""
-    return (
-        one.slot is not None
-        and one.slot == other.slot
-        and one.rank == other.rank != "deprecated"
-        and one.validity.overlaps(other.validity)
-    )

@@ -14,9 +14,8 @@ from scr.server.desk.forms import Filled
 from scr.server.desk.people import Person
 from scr.server.desk.routing import Route, Routes
 from scr.server.desk.words import side_by_side
-from scr.store import Task, tasks
+from scr.store import Relations, Task, tasks
 from scr.store.catalog import Asked
-from scr.store.transaction import contradict
 
 _LOOKED_AT: Final = 500  # proposals, the latest first
 _SHOWN: Final = 25  # tasks of a queue
@@ -64,6 +63,7 @@ class ConflictPages:
         waiting = self._desk.catalog.page(
             Asked(chosen={"status": "proposed"}), person.caller.sees, limit=_LOOKED_AT, facets=()
         )
+        contradict = self._relations().contradict
         found = []
         for proposal in waiting.found:
             fact = proposal.fact
@@ -82,7 +82,7 @@ class ConflictPages:
         if not why:
             raise InvalidInput("say why the approved fact was wrong: it leaves with this reason")
         waits = proposal.status in ("proposed", "draft") and against.status == "approved"
-        if not waits or not contradict(proposal.fact, against.fact):
+        if not waits or not self._relations().contradict(proposal.fact, against.fact):
             raise InvalidInput(f"{fact_id} and {rival} contradict each other no longer: look again")
         # Asked before anything is retired, which could not be taken back by the same person.
         if self._desk.store.four_eyes and person.name in self._proposers(fact_id):
@@ -90,6 +90,10 @@ class ConflictPages:
         self._desk.store.retire(rival, by=person.name, why=why)
         self._desk.store.approve(fact_id, by=person.name, why=why)
         return to_fact(fact_id)
+
+    def _relations(self) -> Relations:
+        """Return what is declared of relations now."""
+        return Relations(self._desk.store.declared)
 
     def _proposers(self, fact_id: str) -> set[str]:
         """Return who changed a fact since it was approved last."""

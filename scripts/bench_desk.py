@@ -1,0 +1,113 @@
+"""How long the desk waits for its store: 100 000 facts, each call's best and worst of several.
+
+    python scripts/bench_desk.py --facts 100000 --store /tmp/desk.db
+
+The store is made if it is missing (a minute or two) and kept for the next run.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from scr.facts import make_fact
+from scr.store import Source, Store
+
+ROUNDS = 5
+LIMIT_MS = 200.0
+START = datetime(2020, 1, 1, tzinfo=UTC)
+RELATIONS = ("chief executive officer", "capital", "headquarters", "founder", "member", "anthem")
+NAMES = ("Northwind", "Contoso", "Fabrikam", "Tailspin", "Wingtip", "Litware", "Adatum", "Fourth")
+
+
+def pack(count: int, changed: int = 0) -> Iterator[str]:
+    """Yield a pack of facts; `changed` of them, spread over it, with a note more."""
+    every = count // changed if changed else count + 1
+    for number in range(count):
+        fact = make_fact(
+            id=f"fact-{number:07}",
+            subject=f"{NAMES[number % 8]} {number // 6}",
+            aliases=[f"{NAMES[number % 8][:3].upper()}-{number // 6}"],
+            relation=RELATIONS[number % 6],
+            target=f"Value {number * 7919 % count}",
+            sources=[f"https://example.org/{number}"] if number % 50 else [],
+            tags=[("geography", "people", "finance", "law")[number % 4]],
+            scope=("default", "acme", "acme/support")[number % 3],
+            validity={"start": START + timedelta(days=number % 2000)},
+            note="Looked at again." if number % every == every - 1 else "",
+        )
+        yield fact.model_dump_json(exclude_defaults=True)
+
+
+def fill(path: Path, count: int) -> Store:
+    """Open the store, made and filled if it is missing."""
+    if path.exists():
+        return Store.open(path)
+    store = Store.create(path)
+    store.import_pack(pack(count), name="made", by="bench")
+    for number in range(0, count, 100):
+        store.revise(f"fact-{number:07}", {"note": "Revised."}, by="bench")
+        store.revise(f"fact-{number:07}", {"note": ""}, by="bench")
+    return store
+
+
+def measure(name: str, call: Callable[[], object], rounds: int = ROUNDS) -> dict[str, object]:
+    """Return the times of a call, in milliseconds."""
+    taken = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        call()
+        taken.append((time.perf_counter() - start) * 1e3)
+    row = {"call": name, "best_ms": round(min(taken), 1), "worst_ms": round(max(taken), 1)}
+    print(f"{name:42} {row['best_ms']:9.1f} {row['worst_ms']:9.1f}", flush=True)
+    return row
+
+
+def calls(store: Store, count: int) -> Iterator[tuple[str, Callable[[], object]]]:
+    """Yield what a desk asks of its store."""
+    page = store.page
+    yield "list, first page", lambda: page(status=None)
+    yield "list, page 1000", lambda: page(status=None, offset=50_000)
+    yield "list, approved, by subject", lambda: page(order="subject")
+    yield "list, newest first", lambda: page(status=None, order="newest")
+    yield "filter, status proposed (none)", lambda: page(status="proposed")
+    yield "filter, kind and scope", lambda: page(kind="fact", scope=["acme/support"])
+    yield "filter, tag and relation", lambda: page(tag="law", relation="capital")
+    yield "filter, valid_at", lambda: page(valid_at=START + timedelta(days=700))
+    yield "list, as_of", lambda: page(as_of=count // 2)
+    yield "counts of kinds", lambda: store.counts("kind", status=None)
+    yield "counts of tags", lambda: store.counts("tag", status=None)
+    yield "counts of relations", lambda: store.counts("relation", status=None)
+    yield "search, one fact", lambda: page(text="northwind 16000")
+    yield "search, a sixth of all", lambda: page(text="capital")
+    yield "search, all facts", lambda: page(text="value")
+    yield "search and filter", lambda: page(text="contoso", tag="law", scope=["acme"])
+    yield "a fact and its history", lambda: store.history("fact-0000100")
+    yield "latest changes", lambda: store.latest_changes(50)
+
+
+def main() -> None:
+    """Measure, print and, if asked to, write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--facts", type=int, default=100_000)
+    parser.add_argument("--store", type=Path, default=Path("/tmp/desk.db"))  # noqa: S108
+    parser.add_argument("--out", type=Path, help="write the figures as JSON")
+    given = parser.parse_args()
+    start = time.perf_counter()
+    with fill(given.store, given.facts) as store:
+        print(f"open: {time.perf_counter() - start:.1f} s, {store.sequence} revisions")
+        rows = [measure(name, call) for name, call in calls(store, given.facts)]
+        for name, changed in (("plan, no changes", 0), ("plan, 10 changes", 10)):
+            lines = [*pack(given.facts, changed)]
+            source = [Source("made", lines)]
+            rows.append(measure(name, lambda: store.plan(source, by="bench"), rounds=2))  # noqa: B023
+    slow = [row["call"] for row in rows if float(str(row["worst_ms"])) > LIMIT_MS]
+    print(f"over {LIMIT_MS:.0f} ms: {', '.join(map(str, slow)) or 'none'}")
+    if given.out:
+        given.out.write_text(json.dumps({"facts": given.facts, "calls": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
