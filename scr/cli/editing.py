@@ -49,32 +49,41 @@ def methods(store: StorePath = None, as_json: AsJson = False) -> None:
     make_console().print(table)
 
 
+Requests = Annotated[
+    Path, typer.Option("--requests", metavar="FILE", help="JSON lines; see docs/editing.md.")
+]
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the edit is saved.")]
+Method = Annotated[str, typer.Option("--method", metavar="NAME", help="See `methods`.")]
+Corpus = Annotated[
+    Path | None,
+    typer.Option("--corpus", metavar="FILE", help="Texts like those it was trained on."),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="A hyper-parameter; may be repeated."),
+]
+Plain = Annotated[
+    bool, typer.Option("--plain", help="Edit prompts as bare texts, not as chat questions.")
+]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Of what is drawn.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan only.")]
+
+
 @app.command()
 def apply(
-    requests: Annotated[
-        Path, typer.Option("--requests", metavar="FILE", help="JSON lines; see docs/editing.md.")
-    ],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the edit is saved.")],
-    method: Annotated[str, typer.Option("--method", metavar="NAME", help="See `methods`.")],
+    requests: Requests,
+    out: Out,
+    method: Method,
     model: ModelName = LAB,
-    corpus: Annotated[
-        Path | None,
-        typer.Option(
-            "--corpus", metavar="FILE", help="Texts, one a line, as the model was trained on."
-        ),
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="A hyper-parameter; may be repeated."),
-    ] = None,
-    cloze: Annotated[
-        bool, typer.Option("--plain", help="Edit prompts as bare texts, not as chat questions.")
-    ] = False,
+    corpus: Corpus = None,
+    settings: Settings = None,
+    plain: Plain = False,
     dtype: Dtype = "auto",
     device: Device = "auto",
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of what is drawn.")] = 0,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan only.")] = False,
+    seed: Seed = 0,
+    yes: Yes = False,
+    dry_run: DryRun = False,
     store: StorePath = None,
     as_json: AsJson = False,
 ) -> None:
@@ -90,42 +99,53 @@ def apply(
     read = read_requests(_lines(requests))
     network, tokenizer = _load(model, dtype=dtype, device=device)
     texts = _lines(corpus) if corpus is not None else _lab_texts() if model == LAB else []
-    with _bars(as_json=as_json) as observe:
-        editor = make_editor(
-            method,
-            corpus=texts,
-            canary=[*texts[:8], *texts[-8:]],
-            cache=out / "moments",
-            seed=seed,
-            observe=observe,
-            **_settings(settings or []),
-        )
-    wanted = read if cloze else [_as_chat(tokenizer, request) for request in read]
+    editor = make_editor(
+        method,
+        corpus=texts,
+        canary=[*texts[:8], *texts[-8:]],
+        cache=out / "moments",
+        seed=seed,
+        **_settings(settings or []),
+    )
+    wanted = read if plain else [_as_chat(tokenizer, request) for request in read]
     plan = _plan(editor, network, wanted, texts)
-    if as_json and dry_run:
-        print_json(plan)
-    elif not as_json:
+    if not as_json:
         _print_plan(plan)
+    elif dry_run:
+        print_json(plan)
     if dry_run:
         return
     if not yes and not as_json:
         typer.confirm("Go on?", abort=True)
-    before = _answers(network, tokenizer, wanted)
+    _carry_out(editor, network, tokenizer, wanted, out, as_json=as_json)
+    if not as_json:
+        writes = f"`scr edit export {out} --model {model} --out MODEL` writes a model"
+        typer.echo(f"saved in {out}; {writes}")
+
+
+def _carry_out(
+    editor: "WeightEditor",
+    network: Any,
+    tokenizer: Any,
+    requests: Sequence[Any],
+    out: Path,
+    *,
+    as_json: bool,
+) -> None:
+    """Edit, save, and print answers before and after."""
+    before = _answers(network, tokenizer, requests)
     with _bars(as_json=as_json) as observe:
         editor.watch(observe)
-        edit = editor.apply(network, tokenizer, wanted)
+        edit = editor.apply(network, tokenizer, requests)
     edit.save(out)
-    after = _answers(network, tokenizer, wanted)
+    after = _answers(network, tokenizer, requests)
     if as_json:
-        rows = zip(wanted, before, after, strict=True)
+        rows = zip(requests, before, after, strict=True)
         answers = [{"id": r.id, "target": r.target, "before": b, "after": a} for r, b, a in rows]
         print_json({"report": edit.report.model_dump(mode="json"), "answers": answers})
         return
-    _print_answers(wanted, before, after)
+    _print_answers(requests, before, after)
     _print_report(edit.report)
-    typer.echo(
-        f"saved in {out}; `scr edit export {out} --model {model} --out MODEL` writes a model"
-    )
 
 
 @app.command()

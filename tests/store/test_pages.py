@@ -149,13 +149,15 @@ def test_a_damaged_row_stops_the_migration(filled, tmp_path, older):
 
 @pytest.fixture
 def older():
-    """Makes a copy of a store, in the schema before the last."""
+    """Makes a copy of a store, in the schema before its facts were listed by columns."""
 
     def make(source, path, *more):
         with closing(sqlite3.connect(source)) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         shutil.copy(source, path)
         with closing(sqlite3.connect(path)) as connection, connection:
+            for name in ("people", "filters"):
+                connection.execute(f"DROP TABLE {name}")
             connection.execute("DROP INDEX current_by_subject")
             for name in ("status", "scope", "valid_start", "valid_end"):
                 connection.execute(f"ALTER TABLE current DROP COLUMN {name}")
