@@ -91,7 +91,7 @@ def spread(shape: Shape) -> dict[str, Any]:
 
 def ft_layers(shape: Shape) -> Sequence[int]:
     """Return the layer of plain fine-tuning: two thirds up."""
-    return (_FT_LAYER.get(shape, round(shape.depth * 2 / 3)),)
+    return (_FT_LAYER.get(shape, min(round(shape.depth * 2 / 3), shape.depth - 1)),)
 
 
 def box(shape: Shape) -> float:
@@ -101,7 +101,7 @@ def box(shape: Shape) -> float:
 
 def locft_layers(shape: Shape) -> Sequence[int]:
     """Return the layer of breadth-first fine-tuning."""
-    return (_LOCFT.get(shape, round(shape.depth * 0.7)),)
+    return (_LOCFT.get(shape, min(round(shape.depth * 0.7), shape.depth - 1)),)
 
 
 def lora_steps(shape: Shape) -> int:
