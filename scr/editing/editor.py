@@ -22,7 +22,7 @@ from torch import Tensor
 from scr.editing.adapter import ModelAdapter, Shape, evaluating
 from scr.editing.moments import Moments, collect_moments
 from scr.editing.passes import pad
-from scr.editing.prompts import check_requests, check_templates
+from scr.editing.prompts import check_requests, check_room, check_templates
 from scr.editing.report import Canary, EditReport, RequestReport
 from scr.editing.weights import (
     AppliedEdit,
@@ -311,7 +311,11 @@ class WeightEditor(ABC):
                 self.templates = sample_templates(
                     work.adapter, work.tokenizer, lengths=lengths, seed=self.seed
                 )
+        if self.needs_templates:
+            check_room(work.tokenizer, work.requests, self.templates or (), work.adapter.max_length)
         layers = self.moment_layers(work.params)
+        if layers:
+            work.adapter.check_layers(layers)
         if not layers or (
             self.moments is not None and all(layer in self.moments.means for layer in layers)
         ):

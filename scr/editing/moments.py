@@ -148,8 +148,10 @@ class _Run:
         cache: Path | None,
     ) -> None:
         self.adapter, self.cache = adapter, cache
-        encoded = tokenizer(list(texts), truncation=True, max_length=length)["input_ids"]
-        self.rows = [row for row in encoded if row]
+        self.rows = []
+        if texts:
+            encoded = tokenizer(list(texts), truncation=True, max_length=length)["input_ids"]
+            self.rows = [row for row in encoded if row]
         if not self.rows:
             raise InvalidInput("second moments need text: give at least one that is not empty")
         self.tokens = sum(map(len, self.rows))
