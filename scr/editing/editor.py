@@ -23,7 +23,7 @@ from scr.editing.adapter import ModelAdapter, Shape, evaluating
 from scr.editing.contexts import sample_templates
 from scr.editing.moments import Moments, collect_moments
 from scr.editing.passes import head_at, pad
-from scr.editing.prompts import check_requests, check_templates
+from scr.editing.prompts import check_requests, check_room, check_templates
 from scr.editing.report import Canary, EditReport, RequestReport
 from scr.editing.weights import (
     AppliedEdit,
@@ -156,6 +156,7 @@ class WeightEditor(ABC):
         self._corpus, self._canary, self._cache = list(corpus), list(canary), cache
         self._observe = observe
         self._masters: dict[str, Tensor] = {}
+        self._pile: list[object] = []  # a token for each edit that has not been undone
         self._model: weakref.ref[Any] | None = None
         self._adapter: ModelAdapter | None = None
         self._digests: Digests = {}
@@ -246,6 +247,7 @@ class WeightEditor(ABC):
         if saved.report.contexts:
             self.templates = saved.report.contexts
         self._origin = saved.report.origin_hash
+        self._masters.update(saved.weights)  # of 16-bit parameters; the others are dropped
         self.load_state(saved.state)
 
     def _begin(self, model: Any) -> ModelAdapter:
@@ -267,7 +269,7 @@ class WeightEditor(ABC):
         edit: Callable[[Work], list[RequestReport]],
     ) -> AppliedEdit:
         model = adapter.model
-        before = self.state()
+        before, origin = self.state(), self._origin
         change = WeightChange(model, self._masters)
         work = Work(
             adapter, tokenizer, requests, change, self.params_for(adapter.shape), self._observe
@@ -276,27 +278,47 @@ class WeightEditor(ABC):
             model_hash = fingerprint(model, self._digests)
         self._origin = self._origin or model_hash
         try:
-            with evaluating(model), work.timed("total"):
-                self._prepare(work)
+            with torch.enable_grad(), evaluating(model), work.timed("total"):
+                self._prepare(work, model_hash)
                 shown = self._before(work, model_hash)
                 reports = edit(work)
                 canary = self._compare(work, shown)
             report = self._report(work, model_hash, reports, canary)
-            return AppliedEdit(
-                change, report, state=self.state(), on_restore=lambda: self.load_state(before)
-            )
+            return self._piled(change, report, before)
         except BaseException:
             change.undo()
             self.load_state(before)
+            self._origin = origin
             raise
 
-    def _prepare(self, work: Work) -> None:
+    def _piled(
+        self, change: WeightChange, report: EditReport, before: Mapping[str, Tensor]
+    ) -> AppliedEdit:
+        """Return an edit that can be undone when it is this editor's last."""
+        token = object()
+
+        def check() -> None:
+            # weights alone do not tell: an edit may be too small to change a bit of them
+            if self._pile[-1] is not token:
+                raise EditOrder("this editor has made another edit since: undo that first")
+
+        def undone() -> None:
+            self._pile.pop()
+            self.load_state(before)
+
+        edit = AppliedEdit(change, report, state=self.state(), check=check, on_restore=undone)
+        self._pile.append(token)
+        return edit
+
+    def _prepare(self, work: Work, model_hash: str) -> None:
         """Collect what the method needs of the unedited model, once."""
         if self.needs_templates and self.templates is None:
             with work.timed("contexts"):
                 self.templates = sample_templates(
                     work.adapter, work.tokenizer, lengths=work.params.contexts, seed=self.seed
                 )
+        if self.needs_templates:
+            check_room(work.tokenizer, work.requests, self.templates or (), work.adapter.max_length)
         layers = self.moment_layers(work.params)
         if layers:
             work.adapter.check_layers(layers)
@@ -309,13 +331,18 @@ class WeightEditor(ABC):
                 f"{self.name} needs second moments of layers {list(layers)}: give `corpus`, texts "
                 "in the manner of what the model was trained on, or `moments` collected before"
             )
+        if model_hash != self._origin:
+            raise InvalidInput(
+                f"{self.name} needs second moments of the unedited model, and this one is edited: "
+                "give `moments`, such as those of the editor that began the sequence"
+            )
         with work.timed("second moments"):
             self.moments = collect_moments(
                 work.adapter,
                 work.tokenizer,
                 self._corpus,
                 layers,
-                model_hash=self._origin or "",
+                model_hash=model_hash,
                 cache=self._cache,
                 observe=work.progress("second moments"),
             )

@@ -7,7 +7,7 @@ from typing import Any, Final
 from safetensors.torch import load_file, save_file
 
 from scr.editing.report import EditReport
-from scr.editing.weights import DELTAS, MANIFEST, SavedEdit, fingerprint
+from scr.editing.weights import MANIFEST, WEIGHTS, SavedEdit, fingerprint
 from scr.errors import EditOrder, InvalidInput
 
 KEPT: Final = "scr-edit"
@@ -30,7 +30,7 @@ def export_edited(saved: SavedEdit, model: Any, tokenizer: Any, folder: Path) ->
         EditOrder: if the edit was made for other weights.
     """
     parameters = dict(model.named_parameters())
-    before = {n: parameters[n].detach().cpu().clone() for n in saved.deltas if n in parameters}
+    before = {n: parameters[n].detach().cpu().clone() for n in saved.weights if n in parameters}
     with saved.apply(model) as edit:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
@@ -51,7 +51,7 @@ def restore_exported(folder: Path) -> EditReport:
     from transformers import AutoModelForCausalLM
 
     kept = folder / KEPT
-    if not all((kept / name).is_file() for name in (_ORIGINALS, _EDITED, MANIFEST, DELTAS)):
+    if not all((kept / name).is_file() for name in (_ORIGINALS, _EDITED, MANIFEST, WEIGHTS)):
         raise InvalidInput(f"{folder} holds no model written by `scr edit export`")
     saved = SavedEdit(kept)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", local_files_only=True)

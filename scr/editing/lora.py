@@ -138,7 +138,9 @@ def _train(
     optimizer = torch.optim.Adam([t for pair in pairs for t in pair], lr=params.rate)
     rng = Random(seed)  # noqa: S311
     loss, passes = float("nan"), 0
-    with torch.random.fork_rng(devices=[]), adapters(modules, pairs, params):
+    device = work.adapter.device
+    forked = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=forked), adapters(modules, pairs, params):
         torch.manual_seed(seed)  # of the dropout
         for _ in range(params.steps):
             passes += 1

@@ -21,7 +21,7 @@ from torch import Tensor
 from scr.editing.adapter import ModelAdapter, evaluating
 from scr.editing.passes import Site, chunks, pad, run_to
 from scr.editing.solves import cholesky, energy_threshold, null_space, with_ridge
-from scr.errors import InvalidInput
+from scr.errors import EditFailed, InvalidInput
 
 log = logging.getLogger(__name__)
 
@@ -38,9 +38,18 @@ class Moments:
     Args:
         means: by layer, `(m, m)`.
         tokens: how many keys they are means over.
+
+    Raises:
+        EditFailed: if a moment has numbers that are not finite.
     """
 
     def __init__(self, means: Mapping[int, Tensor], tokens: int) -> None:
+        for layer, mean in means.items():
+            if not bool(mean.isfinite().all()):
+                raise EditFailed(
+                    f"the second moment of layer {layer} has numbers that are not finite: the "
+                    "model overflows on the corpus; load it in float32 or bfloat16"
+                )
         self.means = dict(means)
         self.tokens = tokens
         self._factors: dict[tuple[int, float], Tensor] = {}
@@ -139,8 +148,10 @@ class _Run:
         cache: Path | None,
     ) -> None:
         self.adapter, self.cache = adapter, cache
-        encoded = tokenizer(list(texts), truncation=True, max_length=length)["input_ids"]
-        self.rows = [row for row in encoded if row]
+        self.rows = []
+        if texts:
+            encoded = tokenizer(list(texts), truncation=True, max_length=length)["input_ids"]
+            self.rows = [row for row in encoded if row]
         if not self.rows:
             raise InvalidInput("second moments need text: give at least one that is not empty")
         self.tokens = sum(map(len, self.rows))

@@ -92,13 +92,17 @@ def injected(adapter: ModelAdapter, layer: int, states: Tensor | None) -> Iterat
         return (states, None) if adapter.returns_tuples else states
 
     patched = list(adapter.layers[: layer + 1]) if states is not None else []
+    # placing a model on a device may have left a method of this name on each layer
+    own = [module.__dict__.get("forward") for module in patched]
     try:
         for number, module in enumerate(patched):
             module.forward = giving if number == layer else passing
         yield
     finally:
-        for module in patched:
+        for module, method in zip(patched, own, strict=True):
             module.__dict__.pop("forward", None)
+            if method is not None:
+                module.__dict__["forward"] = method
 
 
 @contextmanager

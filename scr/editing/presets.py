@@ -109,7 +109,7 @@ def alphaedit(shape: Shape) -> dict[str, Any]:
 
 def ft(shape: Shape) -> dict[str, Any]:
     """Return plain fine-tuning's: a layer two thirds up."""
-    layer = _FT_LAYER.get(shape, round(shape.depth * 2 / 3))
+    layer = _FT_LAYER.get(shape, min(round(shape.depth * 2 / 3), shape.depth - 1))
     return {"layers": (layer,), **_FT.get(shape, {})}
 
 
@@ -120,7 +120,7 @@ def ft_box(shape: Shape) -> dict[str, Any]:
 
 def locft(shape: Shape) -> dict[str, Any]:
     """Return those of breadth-first fine-tuning."""
-    layer = _LOCFT.get(shape, round(shape.depth * 0.7))
+    layer = _LOCFT.get(shape, min(round(shape.depth * 0.7), shape.depth - 1))
     return {**ft(shape), "layers": (layer,), "order": "breadth", "batch": 100}
 
 

@@ -83,6 +83,28 @@ def check_requests(
     return kept
 
 
+def check_room(
+    tokenizer: Any,
+    requests: Sequence[EditRequest],
+    templates: Sequence[Sequence[str]],
+    max_length: int,
+) -> None:
+    """Check that requests fit into the model behind the longest context.
+
+    Raises:
+        InvalidInput: if one does not.
+    """
+    contexts = [template.removesuffix(SLOT) for group in templates for template in group]
+    longest = max(contexts, key=lambda text: len(tokenizer(text)["input_ids"]) if text else 0)
+    for request in requests:
+        length = len(encode(tokenizer, request, f"{longest}{SLOT}").ids) + 1
+        if length > max_length:
+            raise InvalidInput(
+                f"request {request.id} has {length} tokens in a context, and the model reads "
+                f"{max_length}: shorten its target, or give shorter `templates`"
+            )
+
+
 def check_templates(templates: Sequence[Sequence[str]]) -> None:
     """Check context templates.
 

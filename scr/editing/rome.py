@@ -136,7 +136,8 @@ def each_alone(
         insert: called with a `Work` of one request, the targets, and its number among them.
     """
     adapter = editor._begin(model)
-    kept = check_requests(tokenizer, requests, adapter.max_length)
+    # each stands alone, so that some may repeat or contradict others
+    kept = [r for one in requests for r in check_requests(tokenizer, [one], adapter.max_length)]
     targets: list[Targets] = []
 
     def first(work: Work) -> list[RequestReport]:

@@ -167,14 +167,19 @@ def null_space(moment: Tensor, threshold: float) -> Tensor:
 
 
 def energy_threshold(moment: Tensor, share: float) -> float:
-    """Return the greatest threshold whose null space holds at most `share` of the energy.
+    """Return a threshold whose null space is the greatest that holds at most `share` of the energy.
 
-    The energy is the trace of the `(m, m)` second moment.
+    The energy is the trace of the `(m, m)` second moment. The threshold lies between two
+    eigenvalues, so that rounding does not decide on which side of it one is.
     """
     values = torch.linalg.eigvalsh(moment.double()).clamp(min=0)
-    held = values.cumsum(0) <= share * values.sum()
-    below = int(held.sum())
-    return float(values[below]) if below < len(values) else float(values[-1]) * 2
+    below = int((values.cumsum(0) <= share * values.sum()).sum())
+    same = 1e-13 * float(values[-1])
+    while 0 < below < len(values) and values[below] - values[below - 1] <= same:
+        below -= 1
+    if below == len(values):
+        return float(values[-1]) * 2
+    return float(values[below] + values[below - 1]) / 2 if below else float(values[0]) / 2
 
 
 def with_ridge(moment: Tensor, ridge: float) -> Tensor:

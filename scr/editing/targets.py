@@ -10,6 +10,7 @@ Their code, which others compare with, differs from the papers in the weight dec
 change is not squared there, and not here.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, Literal, NamedTuple
@@ -122,12 +123,11 @@ def optimize_targets(
     done = 0
     for chunk in _chunks(adapter, rows, adapter.depth - layer):
         part = _Optimization(adapter, [rows[n] for n in chunk], layer, site, params).run()
-        broken = [
-            requests[n].id for n, loss in zip(chunk, part.losses, strict=True) if loss != loss
-        ]
+        losses = zip(chunk, part.losses, strict=True)
+        broken = [requests[n].id for n, loss in losses if not math.isfinite(loss)]
         if broken:
             raise EditFailed(
-                f"the loss of request {broken[0]} is not a number: the model overflows there; "
+                f"the loss of request {broken[0]} is not finite: the model overflows there; "
                 "load it in float32 or bfloat16"
             )
         parts.append((chunk, part))

@@ -18,7 +18,7 @@ from scr.editing.report import EditReport
 from scr.errors import EditFailed, EditOrder, InvalidInput
 
 MANIFEST: Final = "edit.json"
-DELTAS: Final = "deltas.safetensors"
+WEIGHTS: Final = "weights.safetensors"
 STATE: Final = "state.safetensors"
 
 _WIDE: Final = (torch.float32, torch.float64)
@@ -68,6 +68,11 @@ class WeightChange:
     def __init__(self, model: Any, masters: dict[str, Tensor]) -> None:
         self.model = model
         self._parameters = dict(model.named_parameters())
+        for name in list(masters):  # those of a saved edit come from a file
+            parameter = self._parameters[name]
+            masters[name] = masters[name].to(parameter.device)
+            if parameter.dtype in _WIDE:
+                del masters[name]
         self._masters = masters
         self._masters_before = dict(masters)
         self._originals: dict[str, Tensor] = {}
@@ -92,10 +97,9 @@ class WeightChange:
     def touch(self, name: str) -> None:
         """Keep a parameter as it is, to be put back."""
         if name not in self._originals:
-            original = self._parameters[name].detach().clone()
-            self._originals[name] = original
-            wide = original.dtype in _WIDE
-            self._starts[name] = original if wide else self.master(name).clone()
+            self._originals[name] = self._parameters[name].detach().clone()
+            wide = self._parameters[name].dtype in _WIDE
+            self._starts[name] = self._originals[name] if wide else self.master(name).clone()
 
     def add(self, name: str, module: Any, change: Tensor) -> None:
         """Add an `(out, in)` change to a projection's matrix.
@@ -122,6 +126,10 @@ class WeightChange:
         parameter.copy_(value)
         if parameter.dtype not in _WIDE:
             self._masters[name] = value.to(torch.float32).clone()
+
+    def written(self) -> dict[str, Tensor]:
+        """Return the parameters touched in full precision, as they are now."""
+        return {name: self.master(name) for name in self._starts}
 
     def deltas(self) -> dict[str, Tensor]:
         """Return what has been added to each parameter, in stored orientation."""
@@ -153,16 +161,18 @@ class AppliedEdit:
         report: EditReport,
         *,
         state: Mapping[str, Tensor] | None = None,
+        check: Callable[[], None] | None = None,
         on_restore: Callable[[], None] | None = None,
     ) -> None:
         self.deltas: dict[str, Tensor] = {n: d.cpu() for n, d in change.deltas().items()}
         """What was added to each parameter, in the orientation it is stored in."""
+        self._written = {n: t.detach().cpu().clone() for n, t in change.written().items()}
         self.report = report
         """What was done and what came of it."""
         self.state = dict(state or {})
         """What the editor remembers for the next edit in sequence."""
         self._change = change
-        self._on_restore = on_restore
+        self._check, self._on_restore = check, on_restore
         self._active = True
         parameters = dict(change.model.named_parameters())
         self._left = {name: digest_of(parameters[name]) for name in change.names}
@@ -191,6 +201,8 @@ class AppliedEdit:
         """
         if not self._active:
             return
+        if self._check is not None:
+            self._check()
         parameters = dict(self._change.model.named_parameters())
         for name, left in self._left.items():
             if digest_of(parameters[name]) != left:
@@ -203,10 +215,14 @@ class AppliedEdit:
         self._active = False
 
     def save(self, folder: Path) -> None:
-        """Write the edit, to be put on the same model by `load_edit(folder).apply(model)`."""
+        """Write the edit, to be put on the same model by `AppliedEdit.load(folder).apply(model)`.
+
+        What is written are the weights themselves, not what was added to them: a sum of rounded
+        numbers would not give the same bits again, and no later edit could be put on top.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        tensors = {name: delta.contiguous() for name, delta in self.deltas.items()}
-        save_file(tensors, folder / DELTAS)
+        written = {name: tensor.contiguous() for name, tensor in self._written.items()}
+        save_file(written, folder / WEIGHTS)
         if self.state:
             save_file({n: t.cpu().contiguous() for n, t in self.state.items()}, folder / STATE)
         manifest = self.report.model_dump_json(indent=2)
@@ -232,7 +248,7 @@ class SavedEdit:
         try:
             text = (folder / MANIFEST).read_text(encoding="utf-8")
             self.report = EditReport.model_validate_json(text)
-            self.deltas: dict[str, Tensor] = load_file(folder / DELTAS)
+            self.weights: dict[str, Tensor] = load_file(folder / WEIGHTS)
             held = folder / STATE
             self.state: dict[str, Tensor] = load_file(held) if held.is_file() else {}
         except (OSError, ValidationError, SafetensorError, json.JSONDecodeError) as error:
@@ -253,9 +269,8 @@ class SavedEdit:
                 "very edits, that it was made for"
             )
         change = WeightChange(model, {})
-        for name, delta in self.deltas.items():
-            master = change.master(name)
-            change.write(name, master + delta.to(master.device, master.dtype))
+        for name, weight in self.weights.items():
+            change.write(name, weight.to(model.device))
         return AppliedEdit(change, self.report, state=self.state)
 
 
