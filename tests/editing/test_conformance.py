@@ -12,13 +12,15 @@ from tests.editing.making import make, make_idle
 pytestmark = pytest.mark.parametrize("name", EDITORS)
 
 
-@pytest.mark.parametrize("architecture", tiny.ARCHITECTURES)
+# mistral, qwen2, qwen3 and gemma are built like llama, and compared with plain loops elsewhere
+@pytest.mark.parametrize("architecture", ["gpt2", "gptj", "gpt_neox", "llama", "gemma2", "gemma3"])
 def test_the_target_becomes_likelier_and_the_edit_can_be_undone(name, architecture, tokenizer):
     model = tiny.make_model(architecture)
     before, hooks = tiny.weights(model), tiny.hooks(model)
     asked = tiny.REQUESTS[0]
     likely = tiny.nll(model, tokenizer, asked)
-    with make(name, architecture=architecture).apply(model, tokenizer, [asked]) as edit:
+    editor = make(name, architecture=architecture, steps=3)
+    with editor.apply(model, tokenizer, [asked]) as edit:
         assert tiny.nll(model, tokenizer, asked) < likely
         assert tiny.changed(model, before) == set(edit.deltas) == set(edit.report.changed)
         for parameter, delta in edit.deltas.items():

@@ -39,15 +39,14 @@ def random_moment(seed=0):
     return keys @ keys.T / keys.shape[1]
 
 
-@pytest.mark.parametrize("templates", [tiny.BARE, tiny.TEMPLATES], ids=["bare", "contexts"])
-def test_the_bare_prompt_yields_the_wanted_vector(architecture, templates, tokenizer):
+def test_the_bare_prompt_yields_the_wanted_vector(architecture, tokenizer):
     model = tiny.make_model(architecture)
     moments = Moments({LAYER: random_moment()}, 10**6)
     editor = make_editor(
-        "rome", templates=templates, moments=moments, steps=3, layer=LAYER, ridge=0.0
+        "rome", templates=tiny.TEMPLATES, moments=moments, steps=2, layer=LAYER, ridge=0.0
     )
     adapter = ModelAdapter(model)
-    flat = [template for group in templates for template in group]
+    flat = [template for group in tiny.TEMPLATES for template in group]
     wanted = plain.optimize_target(
         adapter, tokenizer, ASKED, LAYER, "mlp_out", flat, editor.params_for(adapter.shape)
     )

@@ -7,11 +7,9 @@ from scr.editing.adapter import ModelAdapter
 from scr.editing.moments import collect_moments
 from scr.editing.registry import EDITORS
 from scr.editing.weights import AppliedEdit, WeightChange, fingerprint
-from scr.errors import EditOrder, InvalidInput
+from scr.errors import EditFailed, EditOrder, InvalidInput
 from tests.editing import tiny
 from tests.editing.making import make
-
-TYPES = [torch.float64, torch.float32, torch.bfloat16]
 
 
 @pytest.fixture
@@ -20,12 +18,13 @@ def moments(tokenizer):
     return collect_moments(adapter, tokenizer, tiny.CORPUS, range(tiny.DEPTH), model_hash="")
 
 
-@pytest.mark.parametrize("dtype", TYPES, ids=["f64", "f32", "bf16"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("name", EDITORS)
 def test_it_goes_on_from_what_was_saved(name, dtype, tmp_path, moments, tokenizer):
     """As if it had never stopped, to the bit, also where float32 masters hold what bf16 cannot."""
     model = tiny.make_model("gpt2", dtype)
-    editor = make(name, moments=moments, steps=3)
+    origin = fingerprint(model)
+    editor = make(name, moments=moments, steps=2)
     for number, asked in enumerate(tiny.REQUESTS[:2]):
         editor.apply(model, tokenizer, [asked]).save(tmp_path / str(number))
     last = editor.apply(model, tokenizer, tiny.REQUESTS[2:])
@@ -33,10 +32,10 @@ def test_it_goes_on_from_what_was_saved(name, dtype, tmp_path, moments, tokenize
     fresh = tiny.make_model("gpt2", dtype)
     before = tiny.weights(fresh)
     put_on = [AppliedEdit.load(tmp_path / str(number)).apply(fresh) for number in range(2)]
-    resumed = make(name, moments=moments, steps=3)
+    resumed = make(name, moments=moments, steps=2)
     resumed.resume(AppliedEdit.load(tmp_path / "1"))
     again = resumed.apply(fresh, tokenizer, tiny.REQUESTS[2:])
-    assert again.report.origin_hash == last.report.origin_hash == fingerprint(_loaded(dtype))
+    assert again.report.origin_hash == last.report.origin_hash == origin
     assert tiny.changed(fresh, tiny.weights(model)) == set()
     for one, other in ((again.state, last.state), (again.deltas, last.deltas)):
         assert one.keys() == other.keys()
@@ -44,10 +43,6 @@ def test_it_goes_on_from_what_was_saved(name, dtype, tmp_path, moments, tokenize
     for edit in (again, *reversed(put_on)):
         edit.restore()
     assert tiny.changed(fresh, before) == set()
-
-
-def _loaded(dtype):
-    return tiny.make_model("gpt2", dtype)
 
 
 def test_saved_edits_are_put_on_in_order(tmp_path, tokenizer):
@@ -157,8 +152,6 @@ def test_a_weight_that_would_not_be_finite_is_refused(first):
     before = tiny.weights(model)
     change = WeightChange(model, {})
     module = model.model.layers[0].mlp.down_proj
-    from scr.errors import EditFailed
-
     with pytest.raises(EditFailed, match="not finite"):
         change.add("model.layers.0.mlp.down_proj.weight", module, torch.full((1,), float("inf")))
     assert tiny.changed(model, before) == set()

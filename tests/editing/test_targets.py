@@ -9,7 +9,7 @@ from scr.errors import EditFailed
 from tests.editing import plain, tiny
 
 CONTEXTS = ["{}", "The people of Arosa spoke. {}"]
-PARAMS = TargetParams(steps=4, rate=0.3, clamp=3.0)
+PARAMS = TargetParams(steps=3, rate=0.3, clamp=3.0)
 
 # GPT-J and Gemma 2 take their softmax in float32, whatever the weights are.
 ROUNDED = {"gptj": 1e-4, "gpt_neox": 1e-4, "gemma2": 1e-4}

@@ -1,5 +1,6 @@
 """Tiny random models of ten architectures in float64, and tokenizers trained on a few sentences."""
 
+import copy
 import functools
 
 import torch
@@ -127,12 +128,23 @@ SANDWICHED = ("gemma2", "gemma3")
 
 
 def make_model(architecture="gpt2", dtype=torch.float64, seed=0, **changes):
-    """A model of random weights, of which a tenth are as large as trained ones may be."""
+    """A model of random weights, large enough for its layers to matter."""
+    return copy.deepcopy(_model(architecture, dtype, seed, *changes.items()))
+
+
+@functools.cache
+def _model(architecture, dtype, seed, *changes):
     stem, options = ARCHITECTURES[architecture]
     config_name = "Gemma3TextConfig" if stem == "Gemma3" else f"{stem}Config"
     class_name = {"GPT2": "GPT2LMHeadModel"}.get(stem, f"{stem}ForCausalLM")
     ends = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
-    options = {"vocab_size": VOCABULARY, "initializer_range": 0.2, **ends, **options, **changes}
+    options = {
+        "vocab_size": VOCABULARY,
+        "initializer_range": 0.2,
+        **ends,
+        **options,
+        **dict(changes),
+    }
     config = getattr(transformers, config_name)(**options)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
