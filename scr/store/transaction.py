@@ -42,7 +42,7 @@ from scr.store.schema import (
     to_revision,
     to_row,
 )
-from scr.store.search import forget_words, index_words
+from scr.store.search import clear_words, forget_words, index_words
 
 TOMBSTONE = "[erased]"
 """Statement of a fact whose words were erased."""
@@ -501,3 +501,18 @@ class Transaction:
             self._connection.execute(_MOVE, {"of": fact.id, **moved})
         self._written.append(revision)
         return revision
+
+
+def derive(connection: sa.Connection) -> None:
+    """Replay the revisions: fill `current` and the full text from them alone."""
+    connection.execute(sa.delete(current))
+    clear_words(connection)
+    last: dict[str, Revision] = {}
+    rows = connection.execute(sa.select(revisions).order_by(revisions.c.sequence)).all()
+    for revision in map(to_revision, rows):
+        last[revision.fact.id] = revision
+        index_words(connection, [revision])
+    for fact_id, revision in last.items():
+        row = to_row(revision, None)
+        latest = {name: row[name] for name in ("sequence", *LISTED)}
+        connection.execute(_APPEAR, {"fact_id": fact_id, **latest})
