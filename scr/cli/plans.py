@@ -91,7 +91,7 @@ def read_sources(folder: Path) -> "tuple[list[Source], list[Relation] | None]":
     Raises:
         InvalidInput: there is no pack, or it cannot be read.
     """
-    from scr.evaluation.importing import read_facts
+    from scr.evaluation.importing import holds_facts, read_facts
     from scr.store import Source, read_relations
 
     files, relations = [folder], None
@@ -102,7 +102,14 @@ def read_sources(folder: Path) -> "tuple[list[Source], list[Relation] | None]":
             relations = read_relations(read_content(declared), str(declared))
     if not (files and files[0].exists()) and relations is None:
         raise InvalidInput(f"{folder} holds no packs: name a folder with .jsonl or .yaml files")
-    sources = [Source(str(path), read_facts(read_content(path), path.name)) for path in files]
+    sources = []
+    for path in files:
+        content = read_content(path)
+        if path.suffix == ".jsonl" and holds_facts(content):
+            # As lines: of those that the store holds already, most need not be read.
+            sources.append(Source(str(path), content.splitlines(keepends=True)))
+        else:
+            sources.append(Source(str(path), read_facts(content, path.name)))
     return sources, relations
 
 

@@ -156,6 +156,7 @@ def older():
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         shutil.copy(source, path)
         with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("DROP TABLE settled")
             connection.execute("DROP INDEX current_by_subject")
             for name in ("status", "scope", "valid_start", "valid_end"):
                 connection.execute(f"ALTER TABLE current DROP COLUMN {name}")

@@ -5,6 +5,7 @@ business. `fields` writes cases in the fields of public sets, so that other tool
 `reading` reads those fields.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,12 +14,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Benchmark", "LabWorldBenchmark"]
 
+_HOMES = {"Benchmark": "base", "LabWorldBenchmark": "labworld"}
+
 
 def __getattr__(name: str) -> object:
     # Loaded when asked for: who only reads records should not wait for the lab.
-    from scr.evaluation.benchmarks import base, labworld
-
-    homes = {"Benchmark": base, "LabWorldBenchmark": labworld}
-    if name not in homes:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(homes[name], name)
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
