@@ -78,3 +78,16 @@ def test_a_preview_of_something_new_names_what_would_wrongly_fire(knowledge):
     assert [(test.question, test.passed) for test in made.tests] == [
         ("Company X, is it nice?", False)
     ]
+
+
+def test_near_duplicates_are_used_for_the_question_of_another(knowledge):
+    first = owner(knowledge, "Ada", id="a", questions=["Who owns Company X?"])
+    knowledge.add(
+        id="b", subject="Company X", statement="Ada has the say at Company X.",
+        questions=["Whose is Company X?"],
+    )  # fmt: skip
+    found = knowledge.near_duplicates()
+    assert [{task.fact_id, *task.others} for task in found] == [{"a", "b"}]
+    assert "is used" in found[0].why
+    knowledge.store.retire(first.id, by="ann")
+    assert knowledge.near_duplicates() == []

@@ -1,14 +1,20 @@
 """`scr check` and `scr preview`: test questions, and what an approval would change."""
 
-from typing import Annotated
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
 from scr.cli.options import AsJson, FactId, StorePath, open_knowledge
+from scr.cli.plans import read_sources
 from scr.cli.render import make_console, print_json, shorten, visible
 from scr.errors import ChecksFailed
 from scr.facts import Fact
+
+if TYPE_CHECKING:
+    from scr.engine.checking import Checked
 
 app = typer.Typer()
 
@@ -16,7 +22,8 @@ app = typer.Typer()
 @app.command("check")
 def check(
     fact_ids: Annotated[
-        list[str] | None, typer.Argument(metavar="[ID…]", help="Only the tests of these facts.")
+        list[str] | None,
+        typer.Argument(metavar="[ID…]", help="Only the tests of these facts, or of a folder's."),
     ] = None,
     store: StorePath = None,
     as_json: AsJson = False,
@@ -24,9 +31,14 @@ def check(
     """Ask the test questions of facts: do they fire what they must?
 
     Tests are the fields `must_fire` and `must_not_fire` of a fact. The exit code is 1 if any fails.
+    Named a folder of packs instead of ids, it asks those of its facts, in a store of their own.
     """
-    with open_knowledge(store) as knowledge:
-        found = knowledge.check(fact_ids or ())
+    folder = Path(fact_ids[0]) if fact_ids and len(fact_ids) == 1 else None
+    if folder is not None and folder.exists():
+        found = _check_packs(folder)
+    else:
+        with open_knowledge(store) as knowledge:
+            found = knowledge.check(fact_ids or ())
     failed = [each for each in found if not each.passed]
     if as_json:
         for each in found:
@@ -41,6 +53,17 @@ def check(
         console.print(f"tests: {len(found)}, failed: {len(failed)}")
     if failed:
         raise ChecksFailed(len(failed), len(found))
+
+
+def _check_packs(folder: Path) -> "list[Checked]":
+    """Ask the tests of packs, in a store that is made of them and thrown away."""
+    sources, relations = read_sources(folder)
+    with (
+        tempfile.TemporaryDirectory() as place,
+        open_knowledge(Path(place) / "facts.db", create=True, quiet=True) as knowledge,
+    ):
+        knowledge.store.apply(sources, by="check", relations=relations)
+        return knowledge.check()
 
 
 @app.command("preview")

@@ -23,17 +23,25 @@ def queue(
 ) -> None:
     """List the facts that want somebody's attention, and why.
 
-    Queues: waiting (for approval), conflicts (with an approved fact), duplicates (two ask the
-    same), unsourced, expiring (within 30 days), ambiguous (one name, several subjects), untested
-    (proposed without test questions).
+    Queues: waiting (for approval), drafts, conflicts (with an approved fact), duplicates (two ask
+    the same), unsourced, expiring (within 30 days), ambiguous (one name, several subjects),
+    one_sided (nothing states the inverse), untested (proposed without test questions). Only where
+    it is named, since the detector is asked: near_duplicates (a fact that is used for the question
+    of another).
     """
+    from scr.engine.checking import NEAR_DUPLICATES
     from scr.store import QUEUES, tasks
 
-    if unknown := sorted(set(names or ()) - set(QUEUES)):
-        raise InvalidInput(f"there is no queue {unknown[0]!r}: use {', '.join(QUEUES)}")
+    if unknown := sorted(set(names or ()) - {*QUEUES, NEAR_DUPLICATES}):
+        known = ", ".join((*QUEUES, NEAR_DUPLICATES))
+        raise InvalidInput(f"there is no queue {unknown[0]!r}: use {known}")
     with open_knowledge(store) as knowledge:
-        latest = knowledge.store.list(status=None)
-    found = tasks(latest, datetime.now(UTC), names or ())
+        latest, declared = knowledge.store.list(status=None), knowledge.store.declared
+        found = []
+        if names != [NEAR_DUPLICATES]:
+            found = tasks(latest, datetime.now(UTC), names or (), declared=declared)
+        if NEAR_DUPLICATES in (names or ()):
+            found += knowledge.near_duplicates()
     if as_json:
         for task in found:
             print_json(task)

@@ -3,7 +3,7 @@
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -20,6 +20,7 @@ from scr.cli.options import (
     open_knowledge,
     parse_when,
 )
+from scr.cli.packs import read_content
 from scr.cli.render import (
     print_change,
     print_fact,
@@ -74,6 +75,9 @@ MustNotFire = Annotated[
     list[str] | None,
     typer.Option("--must-not-fire", metavar="TEXT", help="One that does not; repeatable."),
 ]
+FactIds = Annotated[
+    list[str], typer.Argument(metavar="ID…", help="Ids of facts, as `scr list` prints them.")
+]
 FactRank = Annotated[Rank | None, typer.Option("--rank", help="Its rank in its slot.")]
 
 
@@ -98,19 +102,27 @@ def init(
     ] = None,
     relations: Annotated[
         Path | None,
-        typer.Option("--relations", metavar="FILE", help="Allow only these: one name a line."),
+        typer.Option("--relations", metavar="FILE", help="Allow only these: names, or YAML."),
     ] = None,
     store: StorePath = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a new, empty store."""
-    from scr.store import Store
+    from scr.store import Relation, Store, read_relations
 
-    closed = [*(relation or ()), *(read_names(relations) if relations else ())] or None
+    declared: list[Relation] = []
+    closed = [*(relation or ())]
+    if relations and relations.suffix in (".yaml", ".yml"):
+        declared = read_relations(read_content(relations), str(relations))
+        closed += [each.name for each in declared]
+    elif relations:
+        closed += read_names(relations)
     path = load_settings(store=store).store
-    with Store.create(path, review=review, four_eyes=four_eyes, relations=closed) as made:
+    with Store.create(path, review=review, four_eyes=four_eyes, relations=closed or None) as made:
+        if declared:
+            made.declare(declared)
         if as_json:
-            chosen = {"review": review, "four_eyes": four_eyes, "relations": closed}
+            chosen = {"review": review, "four_eyes": four_eyes, "relations": closed or None}
             print_json({"store": str(made.path), **chosen})
         else:
             typer.echo(f"made a new store at {visible(str(made.path))}")
@@ -157,6 +169,9 @@ def add(
     note: Note = None,
     must_fire: MustFire = None,
     must_not_fire: MustNotFire = None,
+    draft: Annotated[
+        bool, typer.Option("--draft", help="Only a draft, until `scr submit` proposes it.")
+    ] = False,
     why: Why = "",
     by: By = None,
     store: StorePath = None,
@@ -175,6 +190,7 @@ def add(
     fact = make_fact(**fields)
     with open_knowledge(store, create=True, quiet=as_json) as knowledge:
         write = knowledge.store.propose if context.info_name == "propose" else knowledge.store.add
+        write = knowledge.store.draft if draft else write
         print_change(write(fact, by=by or knowledge.author, why=why), as_json=as_json)
 
 
@@ -254,32 +270,60 @@ def revise(
 
 
 @app.command()
-def approve(
-    fact_ids: Annotated[list[str], typer.Argument(metavar="ID…", help="Ids of proposed facts.")],
+def submit(
+    fact_ids: FactIds,
     why: Why = "",
     by: By = None,
     store: StorePath = None,
     as_json: AsJson = False,
 ) -> None:
-    """Approve proposed facts: from then on they apply."""
-    with open_knowledge(store) as knowledge:
-        for fact_id in fact_ids:
-            new = knowledge.store.approve(fact_id, by=by or knowledge.author, why=why)
-            print_change(new, as_json=as_json)
+    """Propose drafts: from then on they wait for `scr approve`."""
+    move_all(fact_ids, "submit", why=why, by=by, store=store, as_json=as_json)
+
+
+@app.command()
+def approve(
+    fact_ids: FactIds,
+    why: Why = "",
+    by: By = None,
+    store: StorePath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Approve proposed facts: from then on they apply.
+
+    Of several, all are approved or none.
+    """
+    move_all(fact_ids, "approve", why=why, by=by, store=store, as_json=as_json)
 
 
 @app.command()
 def retire(
-    fact_id: FactId,
+    fact_ids: FactIds,
     why: Why = "",
     by: By = None,
     store: StorePath = None,
     as_json: AsJson = False,
 ) -> None:
-    """Retire a fact: it applies no more, and its history is kept."""
+    """Retire facts: they apply no more, and their history is kept.
+
+    Of several, all are retired or none.
+    """
+    move_all(fact_ids, "retire", why=why, by=by, store=store, as_json=as_json)
+
+
+def move_all(
+    fact_ids: list[str],
+    move: Literal["submit", "approve", "retire"],
+    *,
+    why: str,
+    by: str | None,
+    store: Path | None,
+    as_json: bool,
+) -> None:
+    """Move facts, all of them or none, and print what became of each."""
     with open_knowledge(store) as knowledge:
-        new = knowledge.store.retire(fact_id, by=by or knowledge.author, why=why)
-        print_change(new, as_json=as_json)
+        for new in knowledge.store.move(fact_ids, move, by=by or knowledge.author, why=why):
+            print_change(new, as_json=as_json)
 
 
 @app.command()
@@ -344,6 +388,13 @@ def list_facts(
     status: Annotated[
         Status | None, typer.Option("--status", help="Facts of this status (else approved).")
     ] = None,
+    kind: Annotated[Kind | None, typer.Option("--kind", help="Facts of this kind.")] = None,
+    tag: Annotated[
+        str | None, typer.Option("--tag", metavar="NAME", help="Facts with this tag.")
+    ] = None,
+    relation: Annotated[
+        str | None, typer.Option("--relation", metavar="NAME", help="Facts of this relation.")
+    ] = None,
     valid_at: ValidAt = None,
     as_of: AsOf = None,
     scope: ScopePath = None,
@@ -354,17 +405,21 @@ def list_facts(
     """List facts, one a line."""
     wanted = None if every and status is None else status or "approved"
     with open_knowledge(store) as knowledge:
-        found = knowledge.store.list(
-            status=wanted, valid_at=valid_at, as_of=as_of, scope=scope, limit=limit
-        )
+        page = knowledge.store.page(
+            status=wanted, kind=kind, tag=tag, relation=relation, valid_at=valid_at, as_of=as_of,
+            scope=scope, limit=limit,
+        )  # fmt: skip
         empty = "no such facts; `scr add SUBJECT RELATION TARGET` adds one"
-        print_revisions(found, as_json=as_json, empty=empty)
+        print_revisions(page.revisions, as_json=as_json, empty=empty)
 
 
 @app.command()
 def search(
     text: Annotated[str, typer.Argument(metavar="TEXT", help="Words to look for.")],
+    every: Annotated[bool, typer.Option("--all", help="Also proposed and retired facts.")] = False,
+    valid_at: ValidAt = None,
     as_of: AsOf = None,
+    scope: ScopePath = None,
     limit: Annotated[
         int, typer.Option("--limit", metavar="N", min=1, help="At most so many.")
     ] = 20,
@@ -376,7 +431,10 @@ def search(
     Names, relation, target, statement and questions are searched.
     """
     with open_knowledge(store) as knowledge:
-        found = knowledge.store.search(text, limit=limit, as_of=as_of)
+        found = knowledge.store.search(
+            text, limit=limit, status=None if every else "approved", valid_at=valid_at,
+            as_of=as_of, scope=scope,
+        )  # fmt: skip
         print_revisions(found, as_json=as_json, empty="no fact has these words")
 
 

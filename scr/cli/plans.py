@@ -1,34 +1,33 @@
 """`scr plan` and `scr apply`: facts as code."""
 
-import json
 import sys
-from collections.abc import Iterator
-from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
 from scr.cli.options import AsJson, By, StorePath, Why, open_knowledge
-from scr.cli.packs import read_lines
+from scr.cli.packs import read_content
 from scr.cli.render import changed_fields, make_console, print_json, shorten, visible
-from scr.errors import InvalidInput, PackInvalid
+from scr.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from scr.store import Change, Plan, Source
+    from scr.store import Change, Declaration, Plan, Relation, Source
 
 app = typer.Typer()
 
 PacksFolder = Annotated[
-    Path, typer.Argument(metavar="FOLDER", help="Packs (JSONL, YAML); one file will do.")
+    Path, typer.Argument(metavar="FOLDER", help="Packs (JSONL, YAML, CSV); one file will do.")
 ]
 Prune = Annotated[
     str | None,
     typer.Option("--prune", metavar="SCOPE", help="Retire what no pack holds of this scope."),
 ]
 _SIGNS = {"add": ("+", "green"), "change": ("~", "yellow"), "retire": ("-", "red")}
-_SUFFIXES = {".jsonl", ".yaml", ".yml"}
+_SUFFIXES = {".jsonl", ".yaml", ".yml", ".csv"}
+RELATIONS = "relations.yaml"
+"""File of a folder of packs that declares relations."""
 
 
 @app.command()
@@ -41,12 +40,14 @@ def plan(
 ) -> None:
     """Show what packs would change, and change nothing.
 
-    Facts that are new, changed, and (with --prune) retired are listed like a diff. The last line
-    says how many changes there are, or "no changes".
+    Facts that are new, changed, and (with --prune) retired are listed like a diff, after what the
+    folder's relations.yaml declares anew. The last line says how many changes there are, or "no
+    changes".
     """
-    sources = read_sources(folder)
+    sources, relations = read_sources(folder)
     with open_knowledge(store) as knowledge:
-        made = knowledge.store.plan(sources, by=by or knowledge.author, prune=prune)
+        author = by or knowledge.author
+        made = knowledge.store.plan(sources, by=author, prune=prune, relations=relations)
     print_plan(made, as_json=as_json)
 
 
@@ -64,75 +65,63 @@ def apply(
 
     Shows the plan first, and asks; a missing store is made.
     """
-    sources = read_sources(folder)
+    sources, relations = read_sources(folder)
     with open_knowledge(store, create=True, quiet=as_json) as knowledge:
         author = by or knowledge.author
         if not yes:
-            made = knowledge.store.plan(sources, by=author, prune=prune)
+            made = knowledge.store.plan(sources, by=author, prune=prune, relations=relations)
             print_plan(made, as_json=as_json)
-            if not made.changes:
+            if not (made.changes or made.declarations):
                 return
             if not sys.stdin.isatty():
                 raise InvalidInput("nobody is there to be asked: pass --yes to apply the plan")
             typer.confirm("apply?", abort=True)
-        done = knowledge.store.apply(sources, by=author, why=why, prune=prune)
+        done = knowledge.store.apply(sources, by=author, why=why, prune=prune, relations=relations)
     if yes:
         print_plan(done, as_json=as_json)
     elif not as_json:
         typer.echo("applied")
 
 
-def read_sources(folder: Path) -> "list[Source]":
-    """Return the packs of a folder, or the one that is named, sorted by name.
+def read_sources(folder: Path) -> "tuple[list[Source], list[Relation] | None]":
+    """Return the packs of a folder, or the one that is named, sorted by name, and its relations.
+
+    Relations are what its file `relations.yaml` declares; without that file they are `None`.
 
     Raises:
-        InvalidInput: there is none, or it cannot be read.
+        InvalidInput: there is no pack, or it cannot be read.
     """
-    from scr.store import Source
+    from scr.evaluation.importing import holds_facts, read_facts
+    from scr.store import Source, read_relations
 
-    files = [folder]
+    files, relations = [folder], None
     if folder.is_dir():
         found = (path for path in folder.rglob("*") if path.suffix in _SUFFIXES)
-        files = sorted(path for path in found if path.name != "relations.yaml")
-    if not files or not files[0].exists():
+        files = sorted(path for path in found if path.name != RELATIONS)
+        if (declared := folder / RELATIONS).exists():
+            relations = read_relations(read_content(declared), str(declared))
+    if not (files and files[0].exists()) and relations is None:
         raise InvalidInput(f"{folder} holds no packs: name a folder with .jsonl or .yaml files")
-    return [Source(str(path), _lines_of(path)) for path in files]
-
-
-def _lines_of(path: Path) -> list[str | bytes]:
-    return [*read_lines(path)] if path.suffix == ".jsonl" else [*_yaml_lines(path)]
-
-
-def _yaml_lines(path: Path) -> Iterator[str]:
-    """Yield the facts of a YAML list as lines of JSON; their numbers are those in the list."""
-    import yaml
-
-    try:
-        facts = yaml.safe_load(b"".join(read_lines(path)))
-    except (yaml.YAMLError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise PackInvalid(str(path), [(1, f"is no YAML: {reason}")]) from error
-    if facts is None:
-        return
-    if not isinstance(facts, list):
-        raise PackInvalid(str(path), [(1, "is no list: begin each fact with `- `")])
-    for fact in facts:
-        yield json.dumps(fact, ensure_ascii=False, default=_plain)
-
-
-def _plain(value: object) -> Any:
-    if isinstance(value, date | datetime):
-        return value.isoformat()
-    return str(value)
+    sources = []
+    for path in files:
+        content = read_content(path)
+        if path.suffix == ".jsonl" and holds_facts(content):
+            # As lines: of those that the store holds already, most need not be read.
+            sources.append(Source(str(path), content.splitlines(keepends=True)))
+        else:
+            sources.append(Source(str(path), read_facts(content, path.name)))
+    return sources, relations
 
 
 def print_plan(made: "Plan", *, as_json: bool) -> None:
     """Print a plan like a diff, its size last."""
     if as_json:
-        for change in made.changes:
-            print_json(change)
+        for each in (*made.declarations, *made.changes):
+            print_json(each)
         return
     console = make_console()
+    for declaration in made.declarations:
+        _print_declaration(declaration)
     for change in made.changes:
         _print_change(change)
     console.print(str(made))
@@ -148,3 +137,28 @@ def _print_change(change: "Change") -> None:
     if change.kind == "change" and change.before is not None:
         for name, old, new in changed_fields(change.before, fact):
             console.print(Text(f"    {name}: {old} → {new}", "dim"), soft_wrap=True)
+
+
+def _print_declaration(declaration: "Declaration") -> None:
+    """Print what becomes of what is declared of a relation, field by field."""
+    console = make_console()
+    sign, style = _SIGNS[declaration.kind]
+    relation = declaration.after or declaration.before
+    if relation is None:
+        return
+    console.print(Text(f"{sign} relation {visible(relation.name)}", style), soft_wrap=True)
+    if declaration.before is None or declaration.after is None:
+        return
+    before, after = declaration.before.model_dump(), declaration.after.model_dump()
+    for name, old in before.items():
+        if old != after[name]:
+            line = f"    {name}: {_told(old)} → {_told(after[name])}"
+            console.print(Text(line, "dim"), soft_wrap=True)
+
+
+def _told(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return shorten("; ".join(value)) or "none"
+    return shorten(str(value)) or "none"

@@ -3,11 +3,16 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from scr.facts import Fact
+from scr.facts import Fact, Revision, normalize
 from scr.records import Decision, Record
+from scr.store import Relations, Task, distinct
 
 if TYPE_CHECKING:
     from scr.engine.engine import SCR
+
+
+NEAR_DUPLICATES = "near_duplicates"
+"""Name of the queue of facts that the detector takes for others."""
 
 
 class Checked(Record):
@@ -114,6 +119,39 @@ def preview(knowledge: "SCR", hypothetical: "SCR", changed: Sequence[Fact]) -> P
         differences=tuple(differences),
         tests=tuple(check(hypothetical, [fact])),
     )
+
+
+def near_duplicates(
+    knowledge: "SCR", revisions: Sequence[Revision], relations: Relations
+) -> list[Task]:
+    """Return facts for whose questions another fact is used, that asks in other words.
+
+    Args:
+        knowledge: decides on the questions.
+        revisions: the facts to look at, approved or not.
+        relations: what is declared of relations.
+    """
+    facts = {revision.fact.id: revision.fact for revision in revisions}
+    own = {fact.id: {normalize(text) for text in fact.questions} for fact in facts.values()}
+    asked = [(fact, text) for fact in facts.values() for text in fact.questions]
+    decided = _decided(knowledge, [(text, fact.scope) for fact, text in asked])
+    found: dict[str, dict[str, str]] = {}  # for each fact the others, with the question
+    for (fact, text), decision in zip(asked, decided, strict=True):
+        for match in decision.matches:
+            other = match.fact
+            told = match.via or other.id == fact.id or fact.id in found.get(other.id, ())
+            alike = own[fact.id] & {normalize(question) for question in other.questions}
+            if not (told or alike or distinct(fact, other, relations)):
+                found.setdefault(fact.id, {}).setdefault(other.id, text)
+    return [
+        Task(
+            queue=NEAR_DUPLICATES,
+            fact_id=fact_id,
+            why=f"asks {next(iter(others.values()))!r}, for which {next(iter(others))} is used",
+            others=tuple(others),
+        )
+        for fact_id, others in found.items()
+    ]
 
 
 def tests_of(fact: Fact) -> Iterator[tuple[str, bool]]:

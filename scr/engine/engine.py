@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, overload
 
 from scr.composition import SystemMessageComposer, TokenCounter
-from scr.engine.checking import Checked, Preview, check, preview
+from scr.engine.checking import Checked, Preview, check, near_duplicates, preview
 from scr.engine.following import FixedRetriever, FollowingRetriever
 from scr.errors import InvalidInput, StoreError
 from scr.facts import Revision, make_fact
@@ -35,7 +35,7 @@ from scr.records import (
     make_query,
 )
 from scr.settings import Settings, load_settings
-from scr.store import Store
+from scr.store import Relations, Store, Task
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -198,6 +198,12 @@ class SCR:
         if fact_ids:
             return check(self, [self.store.get(fact_id).fact for fact_id in fact_ids])
         return check(self, [r.fact for r in self.store.list(valid_at=datetime.now(UTC))])
+
+    def near_duplicates(self) -> list[Task]:
+        """Return facts in use or waiting for whose questions another fact is used."""
+        waiting = self.store.list(status="proposed") + self.store.list(status="draft")
+        looked_at = self.store.list(valid_at=datetime.now(UTC)) + waiting
+        return near_duplicates(self, looked_at, Relations(self.store.declared))
 
     def preview(self, fact_id: str) -> Preview:
         """Return what approving a fact would change among all saved questions.

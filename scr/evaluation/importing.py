@@ -1,5 +1,6 @@
 """Facts from files of any format that SCR knows, told apart by name and content."""
 
+import io
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -42,12 +43,24 @@ def read_facts(
     if begin == b"[" or (begin == b"{" and lower.endswith(".json")):
         return _read_json(content, labels, language)
     lines = content.splitlines(keepends=True)
-    first = next((line for line in lines if line.strip() and not line.startswith(b"#")), b"")
-    if begin == b"{" and (told := _parsed(first)) is None:
+    told = _parsed(_first(content))
+    if begin == b"{" and told is None:
         return _read_json(content, labels, language)  # one value over several lines
-    if begin == b"{" and _is_foreign(told):
-        return _read_values(_values_of(lines), labels, language)
-    return read_pack(lines)
+    if told is None or holds_facts(content):
+        return read_pack(lines)
+    return _read_values(_values_of(lines), labels, language)
+
+
+def holds_facts(content: bytes) -> bool:
+    """Whether a file is JSON lines that hold facts, as seen from the first."""
+    told = _parsed(_first(content))
+    return isinstance(told, dict) and not is_entity(told) and reader_of(told) is None
+
+
+def _first(content: bytes) -> bytes:
+    """Return the first line that is neither blank nor a comment."""
+    lines = io.BytesIO(content)
+    return next((line for line in lines if line.strip() and not line.startswith(b"#")), b"")
 
 
 def read_labels(content: bytes, name: str) -> dict[str, str]:
@@ -71,10 +84,6 @@ def _parsed(line: bytes) -> Any:
         return load_json(line.decode("utf-8-sig").strip().rstrip(","))
     except ValueError:
         return None
-
-
-def _is_foreign(value: object) -> bool:
-    return is_entity(value) or reader_of(value) is not None
 
 
 def _read_json(content: bytes, labels: Mapping[str, str], language: str) -> Pack:

@@ -76,7 +76,12 @@ def collect(
 
 def read_pack(lines: Iterable[str | bytes]) -> Pack:
     """Read JSON lines. Blank lines and lines that begin with `#` are skipped; never raises."""
-    return collect(enumerate(lines, start=1), _read_line)
+    return read_numbered(enumerate(lines, start=1))
+
+
+def read_numbered(lines: Iterable[tuple[int, str | bytes]]) -> Pack:
+    """Read JSON lines that have numbers of their own; see `read_pack`."""
+    return collect(lines, _read_line)
 
 
 def read_yaml(content: bytes) -> Pack:

@@ -7,7 +7,7 @@ from scr.errors import PackInvalid
 from scr.facts import Fact, Revision, normalize, scopes_above
 from scr.records import Record
 from scr.store import packs
-from scr.store.formats import Pack, read_pack
+from scr.store.formats import Pack
 from scr.store.relations import Relation
 from scr.store.transaction import Transaction
 
@@ -95,13 +95,17 @@ def carry_out(
         PackInvalid: naming each line that cannot be used.
         FactConflict: what is declared leaves two approved facts that contradict each other.
     """
-    read = [(source.name, _read(source)) for source in sources]
     declarations: list[Declaration] = []
     if declared is not None:
         declarations = _declarations(transaction.relations.declared, declared)
     if declared is not None and declarations:
         transaction.declare(declared)
-    held = packs.import_packs(transaction, read)
+    readings = transaction.read_unsettled([source.lines for source in sources])
+    read = [(source.name, each.pack) for source, each in zip(sources, readings, strict=True)]
+    for name, pack in read:
+        if pack.problems:
+            raise PackInvalid(name, pack.problems)
+    held = packs.import_packs(transaction, read).union(*(each.held for each in readings))
     if prune is not None:
         for revision in approved:
             fact = revision.fact
@@ -109,6 +113,7 @@ def carry_out(
                 transaction.retire(fact.id)
     if declarations:
         transaction.settle()
+    transaction.keep_settled(readings)
     changes = _changes(transaction.written, before)
     return Plan(changes=changes, declarations=tuple(declarations))
 
@@ -128,13 +133,6 @@ def _changes(
             kind = "retire"
         changes.append(Change(kind=kind, before=was, after=revision.fact, status=revision.status))
     return tuple(changes)
-
-
-def _read(source: Source) -> Pack:
-    pack = source.lines if isinstance(source.lines, Pack) else read_pack(source.lines)
-    if pack.problems:
-        raise PackInvalid(source.name, pack.problems)
-    return pack
 
 
 def _declarations(before: Sequence[Relation], after: Sequence[Relation]) -> list[Declaration]:

@@ -49,6 +49,11 @@ def forget_words(connection: sa.Connection, revisions: Sequence[Revision]) -> No
         connection.execute(sa.text("INSERT INTO words (words) VALUES ('optimize')"))
 
 
+def clear_words(connection: sa.Connection) -> None:
+    """Take all words out of the index."""
+    connection.execute(sa.text("INSERT INTO words (words) VALUES ('delete-all')"))
+
+
 def too_many(connection: sa.Connection, text: str) -> bool:
     """Whether more revisions hold the words of `text` than can be ranked in a moment."""
     found = sa.select(_WORDS.c.rowid).select_from(_WORDS)

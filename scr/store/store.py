@@ -24,7 +24,7 @@ from scr.store.plans import Plan, Source, carry_out
 from scr.store.policy import Policy, read_policy
 from scr.store.reading import Reader
 from scr.store.relations import Relation, Relations
-from scr.store.transaction import Transaction
+from scr.store.transaction import Transaction, derive
 from scr.store.usage import Usage
 
 Move = Literal["submit", "approve", "retire"]
@@ -433,6 +433,11 @@ class Store(Reader):
         return carry_out(
             transaction, sources, before=before, prune=prune, approved=approved, declared=relations
         )
+
+    def rebuild(self) -> None:
+        """Derive anew what is derived of the revisions: the latest of each fact, and full text."""
+        with self._database.write() as connection:
+            derive(connection)
 
     # Traces
 

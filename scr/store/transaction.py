@@ -4,7 +4,7 @@ Every check of a change comes before its first write, so a refused change leaves
 and the transaction may go on with the next.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
@@ -30,6 +30,8 @@ from scr.facts import (
     make_fact,
     normalize,
 )
+from scr.store import settled
+from scr.store.formats import Pack
 from scr.store.policy import Policy, crowded_slots, write_declared
 from scr.store.relations import Relation, Relations
 from scr.store.schema import (
@@ -42,7 +44,7 @@ from scr.store.schema import (
     to_revision,
     to_row,
 )
-from scr.store.search import forget_words, index_words
+from scr.store.search import clear_words, forget_words, index_words
 
 TOMBSTONE = "[erased]"
 """Statement of a fact whose words were erased."""
@@ -164,11 +166,22 @@ class Transaction:
         names = self.relations.names(slot.relation)
         return {"scope": slot.scope, "subject": slot.subject, "relations": names}
 
+    def read_unsettled(
+        self, sources: Sequence[Iterable[str | bytes] | Pack]
+    ) -> list[settled.Reading]:
+        """Read of packs what may change something; see `settled.read_unsettled`."""
+        return settled.read_unsettled(self._connection, sources)
+
+    def keep_settled(self, readings: Sequence[settled.Reading]) -> None:
+        """Keep that everything that was read is in the store now."""
+        settled.keep_settled(self._connection, readings, self._sequence)
+
     def declare(self, declared: Sequence[Relation]) -> None:
         """Let these be all that is declared of relations; `settle` is to follow."""
         self.relations = Relations(declared)
         self._policy = self._policy.model_copy(update={"declared": self.relations.declared})
         write_declared(self._connection, self.relations.declared)
+        settled.forget_settled(self._connection)
 
     def settle(self) -> None:
         """Make sure that what was declared leaves no two approved facts in one slot.
@@ -351,6 +364,7 @@ class Transaction:
         found = self.get(fact_id)
         stone = make_fact(id=fact_id, kind="text", statement=TOMBSTONE, scope=found.fact.scope)
         rows = self._connection.execute(_EVERY_OF, {"fact_id": fact_id}).all()
+        settled.forget_settled(self._connection)
         forget_words(self._connection, [to_revision(row) for row in rows])
         for row in rows:
             emptied = to_revision(row).model_copy(update={"fact": stone, "why": ""})
@@ -501,3 +515,18 @@ class Transaction:
             self._connection.execute(_MOVE, {"of": fact.id, **moved})
         self._written.append(revision)
         return revision
+
+
+def derive(connection: sa.Connection) -> None:
+    """Replay the revisions: fill `current` and the full text from them alone."""
+    connection.execute(sa.delete(current))
+    clear_words(connection)
+    last: dict[str, Revision] = {}
+    rows = connection.execute(sa.select(revisions).order_by(revisions.c.sequence)).all()
+    for revision in map(to_revision, rows):
+        last[revision.fact.id] = revision
+        index_words(connection, [revision])
+    for fact_id, revision in last.items():
+        row = to_row(revision, None)
+        latest = {name: row[name] for name in ("sequence", *LISTED)}
+        connection.execute(_APPEAR, {"fact_id": fact_id, **latest})

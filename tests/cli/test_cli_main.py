@@ -34,8 +34,10 @@ def test_every_promised_command_is_there():
     words = {path[1] for path in COMMANDS}
     assert words == {
         *NAMES.split(),
+        "relations",
         "search",
         "show",
+        "submit",
         "supersede",
         "why",
         "edit",
@@ -155,7 +157,7 @@ def test_an_interrupt_exits_with_130(scr, monkeypatch):
         raise KeyboardInterrupt
 
     scr("init")
-    monkeypatch.setattr("scr.store.Store.list", interrupt)
+    monkeypatch.setattr("scr.store.Store.page", interrupt)
     assert scr("list") == (130, "", "")
 
 

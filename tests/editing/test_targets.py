@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from scr.editing import targets
 from scr.editing.adapter import ModelAdapter, evaluating
 from scr.editing.targets import TargetParams, optimize_targets
 from scr.errors import EditFailed
@@ -111,7 +112,7 @@ def test_order_and_company_make_no_difference(llama, tokenizer):
 def test_many_requests_are_read_in_parts(monkeypatch, llama, tokenizer):
     """In parts of about one length; results come in the order of the requests."""
     wanted = optimize(llama, tokenizer, tiny.REQUESTS)
-    monkeypatch.setattr("scr.editing.targets._POSITIONS", 1)
+    monkeypatch.setitem(targets._MEMORY, "cpu", 1)
     found = optimize(llama, tokenizer, tiny.REQUESTS)
     torch.testing.assert_close(found.wanted, wanted.wanted, rtol=1e-9, atol=1e-11)
     assert found.steps == wanted.steps

@@ -4,8 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
+from scr.cli import main
 from scr.facts import Fact, make_fact
+from scr.store import read_relations
 
 KNOWLEDGE = Path(__file__).parents[2] / "knowledge"
 PACK = KNOWLEDGE / "quickstart.jsonl"
@@ -55,3 +58,27 @@ def test_the_example_is_a_fact(store):
 def test_the_derived_sentence_is_the_one_described():
     fact = make_fact(subject="SUBJECT", relation="RELATION", target="TARGET")
     assert f'"{fact.statement}"' in README
+
+
+def test_the_folder_is_applied_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("SCR_STORE", str(tmp_path / "facts.db"))
+    assert main(["apply", str(KNOWLEDGE), "--yes"]) == 0
+    capsys.readouterr()
+    assert main(["plan", str(KNOWLEDGE)]) == 0
+    assert capsys.readouterr().out == "no changes\n"
+
+
+def test_the_relations_of_the_readme_can_be_declared():
+    (example,) = re.findall(r"```yaml\n(.*?)\n```", README, flags=re.DOTALL)
+    read = read_relations(example.encode(), "README.md")
+    assert [relation.name for relation in read] == ["chief executive officer", "member", "spouse"]
+
+
+def test_the_sample_workflow_calls_commands_that_there_are(capsys):
+    path = KNOWLEDGE.parent / "docs" / "examples" / "facts.yml"
+    jobs = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"]
+    steps = [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
+    called = set(re.findall(r"\bscr (\w+)", "\n".join(steps).replace("install scr", "")))
+    assert called == {"init", "check", "plan", "apply"}
+    for command in called:
+        assert main([command, "--help"]) == 0

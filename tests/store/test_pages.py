@@ -156,7 +156,7 @@ def older():
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         shutil.copy(source, path)
         with closing(sqlite3.connect(path)) as connection, connection:
-            for name in ("people", "filters"):
+            for name in ("people", "filters", "settled"):
                 connection.execute(f"DROP TABLE {name}")
             connection.execute("DROP INDEX current_by_subject")
             for name in ("status", "scope", "valid_start", "valid_end"):

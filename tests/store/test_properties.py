@@ -1,7 +1,9 @@
 """Whatever is done to a store, in whatever order: what must hold all the same."""
 
 import shutil
+import sqlite3
 import tempfile
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from itertools import combinations
 from pathlib import Path
@@ -62,6 +64,18 @@ def snapshot(store: Store, **options: object) -> list[object]:
     return [(r.sequence, r.status, r.fact) for r in store.list(status=None, **options)]
 
 
+def told(store: Store, **options: object) -> list[object]:
+    """What a store says in every way that it can be asked for a time."""
+    return [
+        snapshot(store, **options),
+        snapshot(store, valid_at=START, **options),
+        list(store.export_pack(scope="acme", valid_at=START + timedelta(days=1), **options)),
+        *(store.page(status=None, order=order, **options) for order in ("subject", "newest")),
+        {r.fact.id for r in store.search("red", status=None, valid_at=START, **options)},
+        store.counts("relation", status=None, **options),
+    ]
+
+
 @pytest.fixture(scope="module")
 def template():
     """Where an empty store lies, ready to be copied."""
@@ -81,6 +95,7 @@ class Machine(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.now = START
         self.store = self.copy("store.db")
+        self.copies = []
         self.past = {0: ([], START - timedelta(days=9999))}
 
     def copy(self, name):
@@ -109,7 +124,19 @@ class Machine(RuleBasedStateMachine):
         if self.store.sequence > sequence:
             assert revision.sequence == self.store.sequence
             self.past[revision.sequence] = (snapshot(self.store), revision.at)
+            self.keep_a_copy(revision.sequence)
         return revision
+
+    def keep_a_copy(self, sequence):
+        """Copy the file as it is, as a backup would."""
+        if sequence % 4 == 0:
+            path = Path(self.folder.name) / f"copy-{sequence}.db"
+            with (
+                closing(sqlite3.connect(self.store.path)) as one,
+                closing(sqlite3.connect(path)) as two,
+            ):
+                one.backup(two)
+            self.copies.append((sequence, path))
 
     @rule(hours=st.integers(-30, 30))
     def time_goes_on_or_back(self, hours):
@@ -178,6 +205,7 @@ class Machine(RuleBasedStateMachine):
         self.the_past_does_not_change()
         self.every_fact_is_found_by_its_words()
         self.export_and_import()
+        self.the_revisions_replayed_give_the_same_store()
 
     def approved_facts_do_not_contradict(self):
         approved = [r.fact for r in self.store.list()]
@@ -200,6 +228,16 @@ class Machine(RuleBasedStateMachine):
         for sequence, (facts_then, at) in self.past.items():
             assert snapshot(self.store, as_of=sequence) == facts_then
             assert snapshot(self.store, as_of=at) == facts_then
+
+        for sequence, path in self.copies:
+            with Store.open(path) as copy:
+                assert told(copy) == told(self.store, as_of=sequence)
+
+    def the_revisions_replayed_give_the_same_store(self):
+        before = told(self.store)
+        self.store.rebuild()
+        assert told(self.store) == before
+        self.every_fact_is_found_by_its_words()
 
     def every_fact_is_found_by_its_words(self):
         for revision in self.store.list(status=None):
