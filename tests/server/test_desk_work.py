@@ -239,6 +239,16 @@ def test_a_file_is_planned_as_a_diff_and_then_taken(desk, knowledge):
     assert knowledge.store.get(fact_id).fact.tags == ("t",)
 
 
+def test_a_table_is_planned_like_a_pack_and_its_faults_are_named(desk, knowledge):
+    plan = upload(desk, "x.csv", "subject,relation,target\nZürich,mayor,Ann\n".encode())
+    assert plan.status_code == 200
+    assert "Zürich" in plan.text
+    assert not [r for r in knowledge.store.list() if r.fact.subject == "Zürich"]  # planned only
+    broken = upload(desk, "x.csv", b"subject,relation,target\nOslo,mayor,\n")
+    assert broken.status_code == 422
+    assert "target" in broken.text
+
+
 def test_a_yaml_list_is_read_and_its_tricks_are_not(desk, knowledge):
     plan = upload(desk, "x.yaml", b"- subject: Y\n  relation: owner\n  target: Bo\n"
                                   b"  validity: {start: 2024-01-01}\n")  # fmt: skip

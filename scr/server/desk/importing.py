@@ -11,6 +11,7 @@ from fastapi.responses import Response
 from starlette.requests import Request
 
 from scr.errors import PackInvalid
+from scr.evaluation.importing import read_facts
 from scr.server.desk.desk import Desk
 from scr.server.desk.forms import Filled, Form, Upload
 from scr.server.desk.people import Person
@@ -20,6 +21,9 @@ from scr.store import Plan, Source
 
 _SHOWN: Final = 200  # changes of a plan
 _LONGEST: Final = 300  # characters of a faulty line that are shown
+
+
+_OTHERS: Final = (".csv", ".tsv", ".json")  # tables, Wikidata's entities, edit sets
 
 
 class ImportPages:
@@ -76,11 +80,17 @@ class ImportPages:
 
 
 def read_upload(upload: Upload) -> str:
-    """Return a file as the lines of a pack: as it is, or one line for each fact of a YAML list.
+    """Return a file as the lines of a pack: as it is, or one line for each fact of it.
 
     Raises:
         PackInvalid: it cannot be read.
     """
+    if PurePath(upload.name).suffix.lower() in _OTHERS:
+        read = read_facts(upload.content, upload.name)
+        if read.problems:
+            raise PackInvalid(upload.name, read.problems)
+        told = (line.fact.model_dump(mode="json", exclude_unset=True) for line in read.lines)
+        return "\n".join(json.dumps(fact, ensure_ascii=False) for fact in told)
     try:
         text = upload.content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
