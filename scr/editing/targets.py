@@ -39,7 +39,7 @@ ENOUGH: Final = 0.05
 """Loss below which a request is done, in nats."""
 
 _MEMORY: Final = {"cpu": 2**29, "cuda": 2**32}  # bytes for what a chunk keeps for its gradient
-_PER_STATE: Final = 80  # bytes kept for each component of each position in each layer, about
+_PER_STATE: Final = 200  # bytes kept for each component of each position in each layer, about
 _PER_LOGIT: Final = 20
 
 
