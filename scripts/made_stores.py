@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from written import Written, slip
+from written import Written, composed, slip
 
 from scr.facts import Fact, make_fact
 from scr.records import Query, Turn
@@ -62,6 +62,7 @@ _FRAMES = (
 )
 _OPENINGS = ("Tell me about {}.", "What do you know about {}?", "I have a question on {}.")
 _POINTERS = ("it", "it", "they", "that one", "he", "she")
+_AS_TEXT = 0.15  # of the subjects with several facts, told in one text
 
 
 class Case(NamedTuple):
@@ -131,7 +132,10 @@ class _Maker:
             if any(written.subject == subject for _, written in self.held):
                 continue
             room = min(len(own), size - len(self.held))
-            for written in self.rng.sample(own, self.rng.randint(1, room)):
+            chosen = self.rng.sample(own, self.rng.randint(1, room))
+            if len(own) > 2 and self.rng.random() < _AS_TEXT:
+                chosen = [composed(own, self.rng)]
+            for written in chosen:
                 self.held.append((self._fact(written), written))
             self.names.update({subject, *own[0].aliases})
 
@@ -140,7 +144,22 @@ class _Maker:
         make = self.rng.choices(list(self.makers), list(self.makers.values()))[0]
         return make()
 
+    def _text(self, written: Written) -> Fact:
+        form = self.rng.random()
+        fields: dict[str, object] = {
+            "id": f"made-{self.rng.getrandbits(60):x}",
+            "kind": "text",
+            "statement": written.statement.replace("{S}", written.subject),
+        }
+        if form < 0.7 or "{S}" not in written.prompt:  # else only its question tells its subject
+            fields |= {"subject": written.subject, "aliases": written.aliases}
+        if form > 0.4:
+            fields["questions"] = [_put(written.prompt, written.subject, "")]
+        return make_fact(**fields)
+
     def _fact(self, written: Written) -> Fact:
+        if written.is_text:
+            return self._text(written)
         rng, form = self.rng, self.rng.random()
         fields: dict[str, object] = {"subject": written.subject, "target": written.target}
         fields["id"] = f"made-{rng.getrandbits(60):x}"
@@ -162,12 +181,16 @@ class _Maker:
         if (one := self._one()) is None:
             return None
         fact, written = one
-        said = self.rng.choice(fact.names) if self.rng.random() < 0.4 else written.subject
+        names = fact.names or (written.subject,)
+        said = self.rng.choice(names) if self.rng.random() < 0.4 else written.subject
         gold = [fact.id]
         gold += [  # another subject of that name, asked for the same
             other.id
             for other, w in self.held
-            if w is not written and w.relation == written.relation and said in other.names
+            if w is not written
+            and not written.is_text
+            and w.relation == written.relation
+            and said in other.names
         ]
         question = self.rng.choice((written.prompt, *written.asks, *written.asks))
         return self._worded(question, said, written, frozenset(gold), "asked")
@@ -179,7 +202,7 @@ class _Maker:
         absent = [
             other
             for other in self.by_subject[written.subject]
-            if all(w is not other for _, w in self.held)
+            if not written.is_text and all(w is not other for _, w in self.held)
         ]
         if absent and self.rng.random() < 0.4:
             question = self.rng.choice((other := self.rng.choice(absent)).asks)
@@ -201,7 +224,7 @@ class _Maker:
         return self._worded(question, other, written, frozenset(), "other_subject")
 
     def _back(self) -> Case | None:
-        if (one := self._one()) is None:
+        if (one := self._one()) is None or not one[1].back:
             return None
         _, written = one
         gold = frozenset(

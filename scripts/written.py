@@ -1,16 +1,19 @@
 """Facts written by hand with questions that they answer and questions that they only seem to.
 
-They lie in `eval/reader`, one JSON object a line; no text in them is anyone else's.
+They lie in `eval/reader`, one JSON object a line, and longer texts in `eval/reader/texts`; no word
+in them is anyone else's.
 """
 
 import json
 import random
 import re
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 FOLDER: Final = Path(__file__).parent.parent / "eval/reader"
+TEXTS: Final = FOLDER / "texts"
 HELD_OUT: Final = 0.15  # of the subjects
 
 
@@ -36,17 +39,51 @@ class Written(NamedTuple):
     swapped: tuple[str, ...]
     """Questions with subject and target in each other's place, which it does not answer."""
 
+    @property
+    def is_text(self) -> bool:
+        """Whether it is a text that tells many things, and so has no one relation and target."""
+        return not self.relation
+
 
 def load_written(folder: Path = FOLDER) -> list[Written]:
     """Return the facts of every file of the folder."""
-    facts = []
+    return [Written(**fields) for fields in _lines(folder)]
+
+
+def load_texts(folder: Path = TEXTS) -> list[Written]:
+    """Return the longer texts, as facts without relation and target. The reader sees none."""
+    lacks: dict[str, Any] = {"relation": "", "target": "", "back": (), "swapped": ()}
+    return [Written(statement=fields.pop("text"), **fields, **lacks) for fields in _lines(folder)]
+
+
+def composed(facts: Sequence[Written], rng: random.Random) -> Written:
+    """Return what several facts tell about one subject as a text, in any order."""
+    order = rng.sample(list(facts), len(facts))
+
+    def told(questions: Sequence[str], fact: Written) -> tuple[str, ...]:
+        return tuple(text.replace("{T}", fact.target) for text in questions)
+
+    return Written(
+        subject=order[0].subject,
+        type=order[0].type,
+        aliases=order[0].aliases,
+        relation="",
+        target="",
+        prompt="What is there to know about {S}?",
+        statement=" ".join(text for f in order for text in told([f.statement], f)),
+        asks=tuple(text for f in order for text in told(f.asks, f)),
+        others=tuple(text for f in order for text in told(f.others, f)),
+        back=(),
+        swapped=(),
+    )
+
+
+def _lines(folder: Path) -> Iterator[dict[str, Any]]:
     for path in sorted(folder.glob("*.jsonl")):
         for line in path.read_text(encoding="utf-8").splitlines():
             if line.strip():
                 fields: dict[str, Any] = json.loads(line)
-                lists = {k: tuple(v) for k, v in fields.items() if isinstance(v, list)}
-                facts.append(Written(**{**fields, **lists}))
-    return facts
+                yield {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
 
 
 def held_out(subject: str) -> bool:

@@ -11,11 +11,12 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 from made_stores import make_store
 from reader_pairs import PairMaker, RelationPairs
-from written import held_out, load_written, slip
+from written import composed, held_out, load_texts, load_written, slip
 
 from scr.retrieval.names import MASK
 
 FACTS = load_written()
+TEXTS = load_texts()
 
 
 def test_every_written_fact_is_complete():
@@ -70,6 +71,35 @@ def test_a_made_store_asks_about_its_own_facts(size):
         assert bool(case.gold) == (case.category in ("asked", "back")), case
     assert any(case.gold for case in store.cases)
     assert any(not case.gold for case in store.cases)
+
+
+def test_every_text_has_questions_that_it_answers_and_near_misses():
+    assert len(TEXTS) >= 40
+    assert not {text.subject for text in TEXTS} & {fact.subject for fact in FACTS}
+    for text in TEXTS:
+        assert text.is_text
+        assert "{S}" in text.statement, text
+        assert len(text.asks) >= 6, text
+        assert len(text.others) >= 6, text
+        assert all(question.count("{S}") == 1 for question in (*text.asks, *text.others)), text
+        assert not set(text.asks) & set(text.others), text
+
+
+def test_facts_about_one_subject_make_a_text_that_answers_the_questions_of_each():
+    own = [fact for fact in FACTS if fact.subject == FACTS[0].subject]
+    text = composed(own, random.Random(0))
+    assert text.is_text
+    assert all(fact.target in text.statement for fact in own)
+    assert len(text.asks) == sum(len(fact.asks) for fact in own)
+    assert not any("{T}" in part for part in (text.statement, *text.asks, *text.others))
+
+
+def test_a_made_store_of_texts_asks_what_they_tell_and_what_they_do_not():
+    store = make_store(TEXTS, lambda _: True, 10, 80, seed=1)
+    assert {fact.kind for fact in store.facts} == {"text"}
+    assert len({bool(fact.subject) for fact in store.facts}) == 2
+    answered = Counter(bool(case.gold) for case in store.cases)
+    assert min(answered.values()) > 20
 
 
 def test_a_slip_changes_one_word_only():
