@@ -1,4 +1,4 @@
-"""Edit requests from JSON lines, as people write them."""
+"""Edit requests and texts from files, as people write them."""
 
 import json
 from collections.abc import Iterable
@@ -119,3 +119,33 @@ def split_prompt(prompt: str, subject: str) -> tuple[str, str]:
 def _places(text: str, part: str) -> list[int]:
     """Return where a part stands in a text, also where it overlaps itself."""
     return [n for n in range(len(text)) if text.startswith(part, n)] if part else []
+
+
+def read_texts(lines: Iterable[bytes], *, name: str, as_json: bool) -> list[str]:
+    """Return the texts of a corpus, one from each line that is not blank.
+
+    Args:
+        lines: of UTF-8.
+        name: of the file, for messages.
+        as_json: whether each line is a JSON string, or an object with a string in `text`.
+
+    Raises:
+        InvalidInput: naming the first line that cannot be used.
+    """
+    texts = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            text = json.loads(line) if as_json else line.decode()
+        except (ValueError, RecursionError) as error:
+            what = "JSON" if as_json else "UTF-8"
+            raise InvalidInput(f"{name}, line {number}: it is no {what}") from error
+        if isinstance(text, dict):
+            text = text.get("text")
+        if not isinstance(text, str):
+            raise InvalidInput(f'{name}, line {number}: give a string, or {{"text": …}}')
+        texts.append(text.rstrip("\r\n"))
+    if not texts:
+        raise InvalidInput(f"{name} holds no text: give one a line")
+    return texts

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scr.editing.reading import read_requests
+from scr.editing.reading import read_requests, read_texts
 from scr.edits import EditRequest
 from scr.errors import InvalidInput
 
@@ -88,3 +88,26 @@ def test_braces_in_a_text_in_parts_are_letters():
     line = {"prefix": "In {x} ", "subject": "{}", "suffix": " is {", "target": "}"}
     (request,) = read_requests([json.dumps(line)])
     assert request.prompt == "In {x} {} is {"
+
+
+def test_texts_are_read_a_line_each():
+    lines = [b"A text.\r\n", b" \n", "Gra\u2028nite".encode()]
+    assert read_texts(lines, name="f", as_json=False) == ["A text.", "Gra\u2028nite"]
+    assert read_texts([b'"A"', b'{"text": "B", "title": 1}'], name="f", as_json=True) == ["A", "B"]
+
+
+@pytest.mark.parametrize(
+    ("line", "as_json", "reason"),
+    [
+        (b"\xff", False, "line 1: it is no UTF-8"),
+        (b"{", True, "line 1: it is no JSON"),
+        (b"\xff", True, "line 1: it is no JSON"),
+        (b"[" * 100_000, True, "line 1: it is no JSON"),
+        (b"5", True, "line 1: give a string"),
+        (b'{"txt": "A"}', True, "line 1: give a string"),
+        (b" ", False, "holds no text"),
+    ],
+)
+def test_texts_that_cannot_be_read_are_named(line, as_json, reason):
+    with pytest.raises(InvalidInput, match=reason):
+        read_texts([line], name="f", as_json=as_json)
