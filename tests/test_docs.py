@@ -13,6 +13,9 @@ import httpx2
 import pytest
 
 from scr.chat import ScriptedChatModel
+from scr.editing import EDITORS
+from scr.editing.reading import read_requests
+from scr.lab.model import lab_model_path, load_lab_model
 from scr.server import LocalModel, create_app
 from scr.settings import Settings
 
@@ -80,10 +83,35 @@ def test_the_code_about_the_server_runs(tmp_path, monkeypatch):
     hook.knowledge.close()
 
 
+def test_the_code_about_editing_runs():
+    for code in blocks("py", (ROOT / "docs" / "editing.md").read_text(encoding="utf-8")):
+        printed, namespace = io.StringIO(), {}
+        with contextlib.redirect_stdout(printed):
+            exec(compile(code, "editing.md", "exec"), namespace)  # noqa: S102 - our own document
+        assert "down_proj" in printed.getvalue()
+        weights = dict(namespace["model"].named_parameters())
+        before = dict(load_lab_model(lab_model_path())[0].named_parameters())
+        assert all(weight.equal(before[name]) for name, weight in weights.items())
+
+
+def test_the_table_of_editors_has_every_method():
+    text = (ROOT / "docs" / "editing.md").read_text(encoding="utf-8")
+    table = text.partition("## Which method when")[2].partition("##")[0]
+    assert re.findall(r"^\| `([\w-]+)` \|", table, flags=re.MULTILINE) == list(EDITORS)
+
+
+def test_the_requests_of_the_document_are_read():
+    text = (ROOT / "docs" / "editing.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"`(\{\"prompt\".*?\})`", text, flags=re.DOTALL)
+    (request,) = read_requests([line.replace("\n", " ")])
+    assert request.subject == "Cobalt Software"
+
+
 def commands():
+    editing = (ROOT / "docs" / "editing.md").read_text(encoding="utf-8")
     lab = (ROOT / "docs" / "lab.md").read_text(encoding="utf-8")
     server = (ROOT / "docs" / "server.md").read_text(encoding="utf-8")
-    shown = blocks("") + blocks("", lab) + blocks("", server)
+    shown = blocks("") + blocks("", lab) + blocks("", server) + blocks("", editing)
     lines = [line for block in shown for line in block.splitlines()]
     return [line for line in lines if line.startswith(("scr ", "make "))]
 

@@ -58,7 +58,7 @@ def _load(
     place = _device(device)
     if dtype == "auto" and place == "cpu":
         dtype = "float32"
-    with _quiet():
+    with without_bars():
         tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=offline)
         network: Any = AutoModelForCausalLM.from_pretrained(
             source, dtype=dtype, local_files_only=offline
@@ -107,8 +107,8 @@ def _device(name: str) -> str:
 
 
 @contextmanager
-def _quiet() -> "Iterator[None]":
-    """Keep transformers from drawing its progress bar on the terminal while weights load."""
+def without_bars() -> "Iterator[None]":
+    """Keep transformers from drawing its own bars on the terminal."""
     from transformers.utils import logging as untyped
 
     logging: Any = untyped

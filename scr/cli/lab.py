@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 import scr
-from scr.cli.options import AsJson, StorePath
+from scr.cli.options import AsJson, StorePath, check_device
 from scr.cli.packs import STANDARD, check_writable, print_lines
 from scr.cli.render import make_console, make_table, print_json, to_json, visible
 from scr.errors import InvalidInput
@@ -127,7 +127,7 @@ def train(
     if resume:
         config = read_config(checkpoint)
     else:
-        config = _new_config(size, start, seed=seed, facts=facts, device=_device(device))
+        config = _new_config(size, start, seed=seed, facts=facts, device=check_device(device))
     if tokens is not None:
         config = config.model_copy(update={"tokens": tokens})
     with _training_bar(config, as_json=as_json) as observe:
@@ -187,21 +187,6 @@ def _new_config(
         fields |= {"started_from": start.name, "tokens_before": before, "first_steps": 0}
         fields["learning_rate"] = 0.5 * TrainingConfig(**fields).learning_rate  # it would forget
     return TrainingConfig(**fields)
-
-
-def _device(name: str) -> str:
-    """Return the name of a device that torch can compute on.
-
-    Raises:
-        InvalidInput: it cannot.
-    """
-    import torch
-
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise InvalidInput(f"torch cannot compute on {name!r} here: try --device cpu") from error
-    return name
 
 
 def _command(config: "TrainingConfig") -> str:

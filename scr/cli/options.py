@@ -9,6 +9,7 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 
 from scr.cli.render import notice
+from scr.errors import InvalidInput
 from scr.facts import Instant
 from scr.settings import load_settings
 
@@ -124,6 +125,21 @@ def open_knowledge(
     if made and not quiet:
         notice(f"made a new store at {settings.store}")
     return knowledge
+
+
+def check_device(name: str) -> str:
+    """Return the name of a device that torch can compute on.
+
+    Raises:
+        InvalidInput: it cannot.
+    """
+    import torch
+
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise InvalidInput(f"torch cannot compute on {name!r} here: try --device cpu") from error
+    return name
 
 
 FactsFile = Annotated[

@@ -67,7 +67,7 @@ class Editor(Protocol):
 class EditorParams(BaseModel):
     """Base of the methods' hyper-parameters."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Work:
@@ -153,7 +153,8 @@ class WeightEditor(ABC):
         self.templates = None if templates is None else tuple(tuple(g) for g in templates)
         self.moments = moments
         self.seed = seed
-        self._corpus, self._canary, self._cache = list(corpus), list(canary), cache
+        self.corpus, self.cache = list(corpus), cache
+        self._canary = list(canary)
         self._observe = observe
         self._masters: dict[str, Tensor] = {}
         self._pile: list[object] = []  # a token for each edit that has not been undone
@@ -182,6 +183,21 @@ class WeightEditor(ABC):
         """Remember that instead."""
 
     # what is the same for all
+
+    @property
+    def overrides(self) -> Mapping[str, Any]:
+        """The hyper-parameters that were given."""
+        return self._overrides
+
+    def changed_modules(self, adapter: ModelAdapter, params: Any) -> Sequence[Any]:
+        """Return the projections whose matrices change: those of `layers`, or of `layer`.
+
+        Raises:
+            ModelNotEditable: if the model has no such layers.
+        """
+        layers = params.layers if hasattr(params, "layers") else (params.layer,)
+        adapter.check_layers(layers)
+        return [adapter.projections[layer] for layer in layers]
 
     def params_for(self, shape: Shape | None) -> Any:
         """Return the hyper-parameters for a model, or without one, those that always hold.
@@ -326,7 +342,7 @@ class WeightEditor(ABC):
             self.moments is not None and all(layer in self.moments.means for layer in layers)
         ):
             return
-        if not self._corpus:
+        if not self.corpus:
             raise InvalidInput(
                 f"{self.name} needs second moments of layers {list(layers)}: give `corpus`, texts "
                 "in the manner of what the model was trained on, or `moments` collected before"
@@ -340,10 +356,10 @@ class WeightEditor(ABC):
             self.moments = collect_moments(
                 work.adapter,
                 work.tokenizer,
-                self._corpus,
+                self.corpus,
                 layers,
                 model_hash=model_hash,
-                cache=self._cache,
+                cache=self.cache,
                 observe=work.progress("second moments"),
             )
 

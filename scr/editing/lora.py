@@ -64,6 +64,10 @@ class Lora(WeightEditor):
         """Return the steps for a model, and what is adapted where that is not usual."""
         return presets.lora(shape)
 
+    def changed_modules(self, adapter: ModelAdapter, params: LoraParams) -> Sequence[Any]:
+        """Return what is adapted, in every layer."""
+        return _adapted(adapter, params.modules)
+
     def _edit(self, work: Work) -> list[RequestReport]:
         params, adapter = work.params, work.adapter
         adapted = _adapted(adapter, params.modules)

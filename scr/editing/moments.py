@@ -21,6 +21,7 @@ from torch import Tensor
 from scr.editing.adapter import ModelAdapter, evaluating
 from scr.editing.passes import Site, chunks, pad, run_to
 from scr.editing.solves import cholesky, energy_threshold, null_space, with_ridge
+from scr.editing.weights import fingerprint
 from scr.errors import EditFailed, InvalidInput
 
 log = logging.getLogger(__name__)
@@ -137,6 +138,27 @@ def collect_moments(
     return Moments(known, tokens)
 
 
+def held_moments(
+    adapter: ModelAdapter,
+    tokenizer: Any,
+    texts: Sequence[str],
+    layers: Sequence[int],
+    *,
+    cache: Path | None,
+    max_length: int | None = None,
+) -> tuple[set[int], int]:
+    """Return those layers whose moments over the texts are kept in a cache, and the tokens read.
+
+    Arguments are those of `collect_moments`.
+
+    Raises:
+        InvalidInput: if the texts are empty.
+    """
+    length = min(max_length or 1024, adapter.max_length)
+    run = _Run(adapter, tokenizer, texts, length, fingerprint(adapter.model), cache)
+    return {layer for layer in layers if run.has(layer)}, run.tokens
+
+
 class _Run:
     def __init__(
         self,
@@ -157,6 +179,11 @@ class _Run:
         self.tokens = sum(map(len, self.rows))
         corpus = hashlib.blake2b(json.dumps(self.rows).encode(), digest_size=16).hexdigest()
         self.origin = f"{model_hash} {corpus} {length}"
+
+    def has(self, layer: int) -> bool:
+        """Return whether a layer's finished moment is kept."""
+        path = self._path(f"{layer} {self._module(layer)}")
+        return path is not None and path.is_file()
 
     def cached(self, layer: int) -> Tensor | None:
         """Return a layer's finished moment, if it is kept."""

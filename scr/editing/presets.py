@@ -132,3 +132,27 @@ def lora(shape: Shape) -> dict[str, Any]:
     if shape == LAB:
         values["rate"] = 1e-3
     return values
+
+
+_TABLES: Final[Mapping[str, Mapping[Shape, Any]]] = {
+    "ft": _FT_LAYER,
+    "ft-m": _FT_LAYER,
+    "ft-l": _BOX,
+    "locft-bf": _LOCFT,
+    "lora": _LORA_STEPS,
+    "rome": _ROME,
+    "r-rome": _ROME,
+    "memit": _MEMIT,
+    "memit-seq": _MEMIT,
+    "emmet": _MEMIT,
+    "alphaedit": _MEMIT,
+}
+
+
+def origin(method: str, shape: Shape) -> str:
+    """Return where the values that a method's `defaults` gives for a model come from."""
+    if shape == LAB:
+        return "chosen for the lab model"
+    if shape in _TABLES.get(method, {}):
+        return "published for this model"
+    return "by family and depth: none are published for this model"

@@ -1,9 +1,16 @@
 """What an editor says about an edit: also the manifest that is saved beside it."""
 
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, Final, Self
 
+from pydantic import ValidationError
+
+from scr.errors import InvalidInput
 from scr.records import Record
+
+MANIFEST: Final = "edit.json"
+"""File of the report in the folder of a saved edit."""
 
 
 class RequestReport(Record):
@@ -85,3 +92,18 @@ class EditReport(Record):
     def growth(self) -> float:
         """Greatest norm of a change, as a share of the norm of what was changed."""
         return max((new / old for new, old in self.changed.values() if old), default=0.0)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Return the report of a saved edit, without its weights.
+
+        Raises:
+            InvalidInput: if the folder holds none, or a damaged one.
+        """
+        try:
+            return cls.model_validate_json((folder / MANIFEST).read_text(encoding="utf-8"))
+        except (OSError, ValidationError, UnicodeDecodeError) as error:
+            raise InvalidInput(
+                f"{folder} holds no whole edit of this version: make it again with "
+                "`scr edit apply --out`"
+            ) from error

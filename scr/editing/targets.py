@@ -46,7 +46,7 @@ _PER_LOGIT: Final = 20
 class TargetParams(BaseModel):
     """How target vectors are optimized."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     steps: int = Field(default=20, ge=1)
     """Forward passes; there is one Adam step less."""

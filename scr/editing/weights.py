@@ -1,23 +1,20 @@
 """Changing weights so that they can be put back to the bit, saved, and put on again."""
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from scr.editing.adapter import stored
-from scr.editing.report import EditReport
+from scr.editing.report import MANIFEST, EditReport
 from scr.errors import EditFailed, EditOrder, InvalidInput
 
-MANIFEST: Final = "edit.json"
 WEIGHTS: Final = "weights.safetensors"
 STATE: Final = "state.safetensors"
 
@@ -245,13 +242,12 @@ class SavedEdit:
     """
 
     def __init__(self, folder: Path) -> None:
+        self.report = EditReport.read(folder)
         try:
-            text = (folder / MANIFEST).read_text(encoding="utf-8")
-            self.report = EditReport.model_validate_json(text)
             self.weights: dict[str, Tensor] = load_file(folder / WEIGHTS)
             held = folder / STATE
             self.state: dict[str, Tensor] = load_file(held) if held.is_file() else {}
-        except (OSError, ValidationError, SafetensorError, json.JSONDecodeError) as error:
+        except (OSError, SafetensorError) as error:
             raise InvalidInput(
                 f"{folder} holds no whole edit of this version: make it again with "
                 "`scr edit apply --out`"

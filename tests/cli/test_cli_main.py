@@ -63,6 +63,13 @@ def test_every_promised_command_is_there():
         "generate",
         "trace",
     }
+    assert {path[2] for path in COMMANDS if path[1] == "edit"} == {
+        "methods",
+        "apply",
+        "show",
+        "export",
+        "restore",
+    }
     assert {path[2] for path in COMMANDS if path[1] == "eval"} == {"selectivity"}
 
 
