@@ -79,6 +79,7 @@ def carry_out(
     prune: str | None,
     approved: Iterable[Revision],
     declared: Sequence[Relation] | None,
+    keep: bool,
 ) -> Plan:
     """Bring a store to what packs say, and return what that changed.
 
@@ -90,6 +91,7 @@ def carry_out(
             holds them; `None` retires none.
         approved: the approved facts before the transaction.
         declared: all that is to be declared of relations; `None` leaves that as it is.
+        keep: keep what a later plan need not read again.
 
     Raises:
         PackInvalid: naming each line that cannot be used.
@@ -113,7 +115,8 @@ def carry_out(
                 transaction.retire(fact.id)
     if declarations:
         transaction.settle()
-    transaction.keep_settled(readings)
+    if keep:
+        transaction.keep_settled(readings)
     changes = _changes(transaction.written, before)
     return Plan(changes=changes, declarations=tuple(declarations))
 

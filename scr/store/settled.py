@@ -9,10 +9,10 @@ The digests are no part of the history: without them a plan is the same, and slo
 """
 
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from itertools import chain
-from typing import Any, Final, NamedTuple, TypeGuard
+from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
@@ -23,7 +23,7 @@ FEWEST: Final = 1_000
 """Lines from which a pack is worth the trouble."""
 
 _ENDS: Final = 16  # one line in so many ends a block
-_ROWS: Final = 500
+_FORGET = sa.delete(settled).where(settled.c.digest == sa.bindparam("of"))
 
 
 class Block(NamedTuple):
@@ -49,6 +49,9 @@ class Reading(NamedTuple):
     blocks: tuple[Block, ...] = ()
     """Those that may change something; none of a small pack."""
 
+    known: frozenset[bytes] = frozenset()
+    """Digests of all others."""
+
 
 def read_unsettled(
     connection: sa.Connection, sources: Sequence[Iterable[str | bytes] | Pack]
@@ -59,7 +62,10 @@ def read_unsettled(
     its facts again, or supersedes it. Where there are lines without id, every block is.
     """
     small = [_whole(source) for source in sources]
-    blocks = [[*_blocks(s)] if _is_large(s) else [] for s in sources]
+    blocks = [
+        [*_blocks(source)] if pack is None and isinstance(source, list) else []
+        for source, pack in zip(sources, small, strict=True)
+    ]
     known = _unchanged(connection, [*chain.from_iterable(blocks)])
     while True:
         rest = [[block for block in own if block.digest not in known] for own in blocks]
@@ -70,11 +76,7 @@ def read_unsettled(
         if known and not all(line.named for line in lines):
             touched = [*known]
         if not touched:
-            held = [
-                frozenset(chain.from_iterable(known.get(block.digest, ()) for block in own))
-                for own in blocks
-            ]
-            return [Reading(*each) for each in zip(packs, held, map(tuple, rest), strict=True)]
+            return [_reading(pack, own, known) for pack, own in zip(packs, blocks, strict=True)]
         for digest in touched:
             del known[digest]
 
@@ -90,11 +92,15 @@ def keep_settled(connection: sa.Connection, readings: Sequence[Reading], sequenc
             if facts and all(line is None or line.named for line in own):
                 kept = {"digest": block.digest, "facts": "\n".join(facts), "sequence": sequence}
                 rows.append(kept)
-    for start in range(0, len(rows), _ROWS):
-        part = rows[start : start + _ROWS]
-        digests = [row["digest"] for row in part]
-        connection.execute(sa.delete(settled).where(settled.c.digest.in_(digests)))
-        connection.execute(sa.insert(settled), part)
+    if not rows:
+        return
+    # What no pack says any more need not be kept, nor what is kept anew.
+    known = frozenset[bytes]().union(*(reading.known for reading in readings))
+    before = connection.execute(sa.select(settled.c.digest)).scalars()
+    gone = [{"of": digest} for digest in before if digest not in known]
+    if gone:
+        connection.execute(_FORGET, gone)
+    connection.execute(sa.insert(settled), rows)
 
 
 def forget_settled(connection: sa.Connection) -> None:
@@ -102,7 +108,14 @@ def forget_settled(connection: sa.Connection) -> None:
     connection.execute(sa.delete(settled))
 
 
-def _is_large(source: object) -> TypeGuard[list[bytes]]:
+def _reading(pack: Pack, blocks: Sequence[Block], known: Mapping[bytes, list[str]]) -> Reading:
+    settled_ones = frozenset(block.digest for block in blocks if block.digest in known)
+    held = frozenset(chain.from_iterable(known[digest] for digest in settled_ones))
+    rest = tuple(block for block in blocks if block.digest not in known)
+    return Reading(pack, held, rest, settled_ones)
+
+
+def _is_large(source: Iterable[str | bytes]) -> bool:
     if not isinstance(source, list) or len(source) < FEWEST:
         return False
     return set(map(type, source)) == {bytes}
@@ -116,12 +129,13 @@ def _whole(source: Iterable[str | bytes] | Pack) -> Pack | None:
 
 
 def _blocks(lines: Sequence[bytes]) -> Iterator[Block]:
+    codes = map(zlib.crc32, lines)
+    ends = [place for place, code in enumerate(codes, start=1) if not code % _ENDS]
     start = 0
-    for place, line in enumerate(lines, start=1):
-        if zlib.crc32(line[:64]) % _ENDS == 0 or place == len(lines):
-            own = lines[start:place]
+    for end in (*ends, len(lines)):
+        if own := lines[start:end]:
             yield Block(start + 1, own, blake2b(b"".join(own), digest_size=16).digest())
-            start = place
+        start = end
 
 
 def _unchanged(connection: sa.Connection, blocks: Sequence[Block]) -> dict[bytes, list[str]]:
@@ -136,7 +150,7 @@ def _unchanged(connection: sa.Connection, blocks: Sequence[Block]) -> dict[bytes
     found = {}
     for row in rows:
         ids = row.facts.split("\n")
-        if not changed or all(changed.get(fact_id, 0) <= row.sequence for fact_id in ids):
+        if all(changed[fact_id] <= row.sequence for fact_id in changed.keys() & ids):
             found[row.digest] = ids
     ids = [*chain.from_iterable(found.values())]
     return found if len(set(ids)) == len(ids) else {}
