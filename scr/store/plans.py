@@ -20,8 +20,9 @@ class Source(NamedTuple):
     name: str
     """What to call it in messages."""
 
-    lines: Iterable[str | bytes] | Pack
-    """Its lines, or what was read of a file in another format."""
+    lines: Iterable[str | bytes] | bytes | Pack
+    """Its lines, or the content of its file: of a large one only what may change something is read;
+    or what was read of a file in another format."""
 
 
 class Change(Record):

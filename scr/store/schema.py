@@ -113,10 +113,11 @@ settled = sa.Table(
     "settled",
     metadata,
     sa.Column("digest", sa.LargeBinary, primary_key=True),
+    sa.Column("segment", sa.LargeBinary, nullable=False),
     sa.Column("facts", sa.Text, nullable=False),
     sa.Column("sequence", sa.BigInteger, nullable=False),
 )
-"""Blocks of lines of packs that the store holds, by digest: see `settled.py`."""
+"""Parts of packs that the store holds, by digest: see `settled.py`."""
 
 settings = sa.Table(
     "settings",

@@ -14,6 +14,7 @@ def upgrade() -> None:
     op.create_table(
         "settled",
         sa.Column("digest", sa.LargeBinary, primary_key=True),
+        sa.Column("segment", sa.LargeBinary, nullable=False),
         sa.Column("facts", sa.Text, nullable=False),
         sa.Column("sequence", sa.BigInteger, nullable=False),
     )
