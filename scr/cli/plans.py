@@ -106,8 +106,7 @@ def read_sources(folder: Path) -> "tuple[list[Source], list[Relation] | None]":
     for path in files:
         content = read_content(path)
         if path.suffix == ".jsonl" and holds_facts(content):
-            # As lines: of those that the store holds already, most need not be read.
-            sources.append(Source(str(path), content.splitlines(keepends=True)))
+            sources.append(Source(str(path), content))  # most of it need not be read
         else:
             sources.append(Source(str(path), read_facts(content, path.name)))
     return sources, relations

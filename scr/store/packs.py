@@ -132,9 +132,14 @@ class _Import:
 
     def _update(self, line: Line) -> bool:
         """Bring the fact that the line means up to date; `False` if there is none."""
+        given = self._transaction.relations.with_questions(line.fact)
+        if line.named and (held := self._transaction.is_held(given)) is not False:
+            if held:
+                self._meant.setdefault(given.id, line)
+                self.unchanged += 1
+            return bool(held)
         if (stored := self._find(line)) is None:
             return False
-        given = self._transaction.relations.with_questions(line.fact)
         wanted = self._wanted(given, stored.fact)
         other = self._meant.setdefault(stored.fact.id, line)
         if wanted == stored.fact:

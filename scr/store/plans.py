@@ -20,8 +20,9 @@ class Source(NamedTuple):
     name: str
     """What to call it in messages."""
 
-    lines: Iterable[str | bytes] | Pack
-    """Its lines, or what was read of a file in another format."""
+    lines: Iterable[str | bytes] | bytes | Pack
+    """Its lines, or the content of its file: of a large one only what may change something is read;
+    or what was read of a file in another format."""
 
 
 class Change(Record):
@@ -79,6 +80,7 @@ def carry_out(
     prune: str | None,
     approved: Iterable[Revision],
     declared: Sequence[Relation] | None,
+    keep: bool,
 ) -> Plan:
     """Bring a store to what packs say, and return what that changed.
 
@@ -90,6 +92,7 @@ def carry_out(
             holds them; `None` retires none.
         approved: the approved facts before the transaction.
         declared: all that is to be declared of relations; `None` leaves that as it is.
+        keep: keep what a later plan need not read again.
 
     Raises:
         PackInvalid: naming each line that cannot be used.
@@ -113,7 +116,8 @@ def carry_out(
                 transaction.retire(fact.id)
     if declarations:
         transaction.settle()
-    transaction.keep_settled(readings)
+    if keep:
+        transaction.keep_settled(readings)
     changes = _changes(transaction.written, before)
     return Plan(changes=changes, declarations=tuple(declarations))
 

@@ -99,8 +99,8 @@ class Reader:
             valid_at: keep facts that hold at this world time (zone-aware); `None` keeps all.
             as_of: the store as it was then: an instant or a sequence number.
             order: by `id`, `subject`, `newest` (what was changed last comes first) or `best` (the
-                best match of `text`, or by id where more than 10 000 match); `None` is `best` with
-                a text and `id` without.
+                best match of `text`; where more than 10 000 match, that is `newest`); `None` is
+                `best` with a text and `id` without.
             limit: the most facts on the page; `None` is no limit.
             offset: how many facts come before the page.
 
@@ -254,7 +254,7 @@ class Reader:
 
 
 def _feasible(connection: sa.Connection, order: Order, text: str) -> Order:
-    return "id" if order == "best" and search.too_many(connection, text) else order
+    return "newest" if order == "best" and search.too_many(connection, text) else order
 
 
 def _resolve(connection: sa.Connection, as_of: AsOf) -> int | None:

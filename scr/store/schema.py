@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from scr.errors import InvalidInput
 from scr.facts import Fact, Revision, normalize
 
-SCHEMA = "0006"
+SCHEMA = "0007"
 """The newest migration; a store with a later one was written by a newer version of SCR."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -137,10 +137,11 @@ settled = sa.Table(
     "settled",
     metadata,
     sa.Column("digest", sa.LargeBinary, primary_key=True),
+    sa.Column("segment", sa.LargeBinary, nullable=False),
     sa.Column("facts", sa.Text, nullable=False),
     sa.Column("sequence", sa.BigInteger, nullable=False),
 )
-"""Blocks of lines of packs that the store holds, by digest: see `settled.py`."""
+"""Parts of packs that the store holds, by digest: see `settled.py`."""
 
 settings = sa.Table(
     "settings",

@@ -34,6 +34,9 @@ DISTANCE: sa.ColumnElement[float] = sa.literal_column("bm25(words, 8.0, 4.0, 4.0
 
 _WORDS = sa.table("words", sa.column("rowid"))
 
+PLACE: sa.ColumnElement[int] = _WORDS.c.rowid
+"""The sequence number of a row of `words`."""
+
 
 def index_words(connection: sa.Connection, revisions: Sequence[Revision]) -> None:
     """Add the words of new revisions to the index."""

@@ -83,7 +83,9 @@ class Selection:
         keys: list[sa.ColumnElement[Any]] = [rows.c[name] for name in _KEYS[order]]
         if order == "best":
             keys = [search.DISTANCE]
-        last = rows.c.sequence.desc() if order == "newest" else rows.c.sequence
+        last: sa.ColumnElement[Any] = rows.c.sequence
+        if order == "newest":  # full text is read in this order, if it is asked by its own column
+            last = (search.PLACE if self._text else rows.c.sequence).desc()
         # Facts are wide: only those of the page are read.
         narrow = self._chosen(
             rows.c.sequence, *(key.label(f"key{number}") for number, key in enumerate(keys))

@@ -378,7 +378,7 @@ class Store(Reader):
             FactConflict: likewise.
         """
         with self._rehearsal(by, "") as transaction:
-            return self._carry_out(transaction, sources, prune, relations)
+            return self._carry_out(transaction, sources, prune, relations, keep=False)
 
     def apply(
         self,
@@ -404,7 +404,7 @@ class Store(Reader):
             FactConflict: if what is declared leaves two approved facts that contradict each other.
         """
         with self._transaction(by, why) as transaction:
-            return self._carry_out(transaction, sources, prune, relations)
+            return self._carry_out(transaction, sources, prune, relations, keep=True)
 
     def rehearse_approval(self, fact_id: str) -> builtins.list[Revision]:
         """Return the revisions that somebody's approval would write, and write none.
@@ -422,6 +422,8 @@ class Store(Reader):
         sources: Sequence[Source],
         prune: str | None,
         relations: Sequence[Relation] | None,
+        *,
+        keep: bool,
     ) -> Plan:
         def before(fact_id: str) -> Fact | None:
             try:
@@ -431,8 +433,9 @@ class Store(Reader):
 
         approved = self.list() if prune is not None else []
         return carry_out(
-            transaction, sources, before=before, prune=prune, approved=approved, declared=relations
-        )
+            transaction, sources, before=before, prune=prune, approved=approved,
+            declared=relations, keep=keep,
+        )  # fmt: skip
 
     def rebuild(self) -> None:
         """Derive anew what is derived of the revisions: the latest of each fact, and full text."""

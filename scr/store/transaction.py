@@ -4,7 +4,7 @@ Every check of a change comes before its first write, so a refused change leaves
 and the transaction may go on with the next.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
@@ -31,7 +31,6 @@ from scr.facts import (
     normalize,
 )
 from scr.store import settled
-from scr.store.formats import Pack
 from scr.store.policy import Policy, crowded_slots, write_declared
 from scr.store.relations import Relation, Relations
 from scr.store.schema import (
@@ -148,6 +147,11 @@ class Transaction:
         row = self._connection.execute(_OF_FACT, {"fact_id": fact_id}).one_or_none()
         return to_revision(row) if row else None
 
+    def is_held(self, fact: Fact) -> bool | None:
+        """Whether a fact is stored just as it is; `None` where none has its id."""
+        row = self._connection.execute(_OF_FACT, {"fact_id": fact.id}).one_or_none()
+        return None if row is None else bool(row.fact == fact.model_dump_json())
+
     def get(self, fact_id: str) -> Revision:
         """Return the latest revision of a fact, or raise `FactNotFound`."""
         if (found := self.find(fact_id)) is None:
@@ -166,9 +170,7 @@ class Transaction:
         names = self.relations.names(slot.relation)
         return {"scope": slot.scope, "subject": slot.subject, "relations": names}
 
-    def read_unsettled(
-        self, sources: Sequence[Iterable[str | bytes] | Pack]
-    ) -> list[settled.Reading]:
+    def read_unsettled(self, sources: Sequence[settled.Content]) -> list[settled.Reading]:
         """Read of packs what may change something; see `settled.read_unsettled`."""
         return settled.read_unsettled(self._connection, sources)
 

@@ -229,7 +229,7 @@ def test_a_database_of_something_else_is_no_store(tmp_path):
     assert digest(path) == before
 
 
-@pytest.mark.parametrize("version", ["0007", "9999", "abc"])
+@pytest.mark.parametrize("version", ["0008", "9999", "abc"])
 def test_a_store_of_a_newer_version_stays_as_it_is(filled, version):
     execute(filled, f"UPDATE alembic_version SET version_num = '{version}'")  # noqa: S608
     before = digest(filled)
