@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import count
 from pathlib import Path
 from statistics import median
 
 from scr.facts import make_fact
-from scr.store import Plan, Source, Store
+from scr.store import Plan, Source, Store, Worklist
 
 ROUNDS = 7
 LIMIT_MS = 200.0
@@ -24,16 +25,16 @@ RELATIONS = ("chief executive officer", "capital", "headquarters", "founder", "m
 NAMES = ("Northwind", "Contoso", "Fabrikam", "Tailspin", "Wingtip", "Litware", "Adatum", "Fourth")
 
 
-def pack(count: int, changed: int = 0) -> Iterator[str]:
+def pack(size: int, changed: int = 0) -> Iterator[str]:
     """Yield a pack of facts; `changed` of them, spread over it, with a note more."""
-    every = count // changed if changed else count + 1
-    for number in range(count):
+    every = size // changed if changed else size + 1
+    for number in range(size):
         fact = make_fact(
             id=f"fact-{number:07}",
             subject=f"{NAMES[number % 8]} {number // 6}",
             aliases=[f"{NAMES[number % 8][:3].upper()}-{number // 6}"],
             relation=RELATIONS[number % 6],
-            target=f"Value {number * 7919 % count}",
+            target=f"Value {number * 7919 % size}",
             sources=[f"https://example.org/{number}"] if number % 50 else [],
             tags=[("geography", "people", "finance", "law")[number % 4]],
             scope=("default", "acme", "acme/support")[number % 3],
@@ -43,14 +44,14 @@ def pack(count: int, changed: int = 0) -> Iterator[str]:
         yield fact.model_dump_json(exclude_defaults=True)
 
 
-def fill(path: Path, count: int) -> Store:
+def fill(path: Path, size: int) -> Store:
     """Open the store, made and filled if it is missing."""
     if path.exists():
         return Store.open(path)
     store = Store.create(path)
-    content = "".join(f"{line}\n" for line in pack(count)).encode()
+    content = "".join(f"{line}\n" for line in pack(size)).encode()
     store.apply([Source("made", content)], by="bench")
-    for number in range(0, count, 100):
+    for number in range(0, size, 100):
         store.revise(f"fact-{number:07}", {"note": "Revised."}, by="bench")
         store.revise(f"fact-{number:07}", {"note": ""}, by="bench")
     return store
@@ -75,7 +76,18 @@ def plan(store: Store, content: bytes) -> Plan:
     return store.plan([Source("made", content)], by="bench")
 
 
-def calls(store: Store, count: int) -> Iterator[tuple[str, Callable[[], object]]]:
+def after_change(store: Store, worklist: Worklist) -> Callable[[], object]:
+    """Return a call that asks what wants attention, and before it makes a change."""
+    notes = count()
+
+    def ask() -> object:
+        store.revise("fact-0000100", {"note": f"Seen {next(notes)} times."}, by="bench")
+        return len(worklist.tasks(datetime.now(UTC)))
+
+    return ask
+
+
+def calls(store: Store, size: int) -> Iterator[tuple[str, Callable[[], object]]]:
     """Yield what a desk asks of its store."""
     page = store.page
     yield "list, first page", lambda: page(status=None)
@@ -86,7 +98,7 @@ def calls(store: Store, count: int) -> Iterator[tuple[str, Callable[[], object]]
     yield "filter, kind and scope", lambda: page(kind="fact", scope=["acme/support"])
     yield "filter, tag and relation", lambda: page(tag="law", relation="capital")
     yield "filter, valid_at", lambda: page(valid_at=START + timedelta(days=700))
-    yield "list, as_of", lambda: page(as_of=count // 2)
+    yield "list, as_of", lambda: page(as_of=size // 2)
     yield "counts of kinds", lambda: store.counts("kind", status=None)
     yield "counts of tags", lambda: store.counts("tag", status=None)
     yield "counts of relations", lambda: store.counts("relation", status=None)
@@ -113,6 +125,9 @@ def main() -> None:
         applied = store.apply([Source("made", content)], by="bench")
         print(f"apply: {time.perf_counter() - start:.1f} s, {applied}")
         rows = [measure(name, call) for name, call in calls(store, given.facts)]
+        worklist = Worklist(store)
+        rows.append(measure("what wants attention, at first", after_change(store, worklist), 1))
+        rows.append(measure("a change, and what wants attention", after_change(store, worklist)))
         for name, changed in (("plan, no changes", 0), ("plan, 10 changes", 10)):
             content = "".join(f"{line}\n" for line in pack(given.facts, changed)).encode()
             rows.append(measure(name, partial(plan, store, content)))

@@ -147,6 +147,7 @@ def near_duplicates(
         Task(
             queue=NEAR_DUPLICATES,
             fact_id=fact_id,
+            scope=facts[fact_id].scope,
             why=f"asks {next(iter(others.values()))!r}, for which {next(iter(others))} is used",
             others=tuple(others),
         )

@@ -10,6 +10,7 @@ from scr.store.relations import Relation, Relations, read_relations, write_relat
 from scr.store.selection import Facet, Order, Page
 from scr.store.store import Store
 from scr.store.usage import Used
+from scr.store.worklist import Worklist
 
 __all__ = [
     "QUEUES",
@@ -31,6 +32,7 @@ __all__ = [
     "Store",
     "Task",
     "Used",
+    "Worklist",
     "collect",
     "distinct",
     "read_csv",

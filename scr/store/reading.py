@@ -2,7 +2,7 @@
 
 import builtins
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -14,13 +14,13 @@ from scr.store import search
 from scr.store.csv_packs import write_csv
 from scr.store.database import Database
 from scr.store.formats import PackFormat, write_pack, write_yaml
-from scr.store.schema import revisions, to_micros, to_revision
+from scr.store.schema import current, revisions, to_micros, to_revision
 from scr.store.selection import Facet, Order, Page, Selection
 
 AsOf = int | datetime | None
 """Store time: a sequence number, an instant, or `None` for the latest."""
 
-_BATCH = 1_000  # revisions read at a time by `changes`
+_BATCH = 1_000  # revisions read at a time
 _LAST_SEQUENCE = 2**63 - 1
 
 _WRITERS: Final = {"jsonl": write_pack, "yaml": write_yaml, "csv": write_csv}
@@ -66,6 +66,17 @@ class Reader:
             if row is None:
                 raise FactNotFound(fact_id)
             return to_revision(row)
+
+    def latest(self, fact_ids: Iterable[str]) -> builtins.list[Revision]:
+        """Return the latest revisions of some facts, sorted by id; ids of no fact are left out."""
+        wanted, found = sorted(set(fact_ids)), []
+        own = sa.select(revisions).join(current, current.c.sequence == revisions.c.sequence)
+        with self._database.read() as connection:
+            for start in range(0, len(wanted), _BATCH):
+                part = wanted[start : start + _BATCH]
+                rows = connection.execute(own.where(current.c.fact_id.in_(part)))
+                found += [to_revision(row) for row in rows]
+        return sorted(found, key=lambda revision: revision.fact.id)
 
     def page(
         self,

@@ -279,6 +279,25 @@ class Store(Reader):
         """
         return self.move([fact_id], "retire", by=by, why=why)[0]
 
+    def replace(self, fact_id: str, rival: str, *, by: str, why: str) -> Revision:
+        """Approve a proposed fact and retire the approved one that it contradicts: both or neither.
+
+        For a value that was wrong all along; one that changed is superseded.
+
+        Raises:
+            InvalidInput: if the two do not contradict each other.
+            ScrError: whatever `approve` or `retire` would raise.
+        """
+        with self._transaction(by, why) as transaction:
+            proposal, against = transaction.get(fact_id), transaction.get(rival)
+            waits = proposal.status in ("proposed", "draft") and against.status == "approved"
+            if not waits or not transaction.relations.contradict(proposal.fact, against.fact):
+                raise InvalidInput(
+                    f"{fact_id} and {rival} contradict each other no longer: look again"
+                )
+            transaction.retire(rival)
+            return transaction.approve(fact_id)
+
     def comment(self, fact_id: str, text: str, *, by: str) -> Revision:
         """Put a comment into a fact's history.
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from scr.errors import FactConflict, FactNotFound, OwnProposal, TransitionRefused
+from scr.errors import FactConflict, FactNotFound, InvalidInput, OwnProposal, TransitionRefused
 from scr.facts import make_fact
 from scr.store import Store, tasks
 
@@ -61,3 +61,21 @@ def test_many_facts_are_moved_or_none(store, ceo):
     assert len({r.at for r in moved}) == 1
     store.move(["f0", "f1"], "retire", by="bob")
     assert {r.fact.id for r in store.list(status="retired")} == {"f0", "f1"}
+
+
+def test_a_wrong_value_is_replaced_at_once_or_not_at_all(review):
+    old = review.propose(make_fact(subject="X", relation="head", target="Ada", id="old"), by="ann")
+    review.approve("old", by="bo")
+    review.propose(make_fact(subject="X", relation="head", target="Cy", id="new"), by="ann")
+    review.propose(make_fact(subject="Y", relation="head", target="Cy", id="other"), by="ann")
+    before = review.sequence
+    with pytest.raises(InvalidInput, match="no longer"):
+        review.replace("other", "old", by="bo", why="was never so")
+    assert review.sequence == before
+    replaced = review.replace("new", "old", by="bo", why="was never so")
+    assert replaced.status == "approved"
+    assert review.get("old").status == "retired"
+    assert review.history("old")[-1].why == "was never so"
+    assert old.fact == review.get("old").fact
+    with pytest.raises(InvalidInput, match="no longer"):
+        review.replace("new", "old", by="bo", why="again")

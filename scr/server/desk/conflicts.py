@@ -1,20 +1,19 @@
 """Proposals against approved facts, and what else wants somebody's attention."""
 
-import threading
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from fastapi.responses import RedirectResponse, Response
 from starlette.requests import Request
 
-from scr.errors import InvalidInput, OwnProposal
+from scr.errors import InvalidInput
 from scr.facts import Revision, new_id
 from scr.server.desk.desk import Desk, to_fact
 from scr.server.desk.forms import Filled
 from scr.server.desk.people import Person
 from scr.server.desk.routing import Route, Routes
 from scr.server.desk.words import side_by_side
-from scr.store import Relations, Task, tasks
+from scr.store import Relations, Task, Worklist
 from scr.store.catalog import Asked
 
 _LOOKED_AT: Final = 500  # proposals, the latest first
@@ -24,6 +23,7 @@ _TITLES: Final = {
     "unsourced": "Without a source",
     "expiring": "End soon",
     "ambiguous": "One name, several subjects",
+    "one_sided": "Said from one side only",
     "untested": "Proposed without tests",
 }
 
@@ -42,8 +42,7 @@ class ConflictPages:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._lock = threading.Lock()
-        self._found: tuple[object, list[Task], dict[str, str]] | None = None
+        self._worklist = Worklist(desk.store, [*_TITLES])
 
     def routes(self) -> Routes:
         """Yield the pages' routes."""
@@ -78,32 +77,15 @@ class ConflictPages:
         """Retire the approved fact, and approve the proposal."""
         person = self._desk.person(request, "approver")
         rival, why = form.one("rival"), form.one("why")
-        proposal, against = self._desk.seen(person, fact_id), self._desk.seen(person, rival)
+        self._desk.seen(person, fact_id), self._desk.seen(person, rival)
         if not why:
             raise InvalidInput("say why the approved fact was wrong: it leaves with this reason")
-        waits = proposal.status in ("proposed", "draft") and against.status == "approved"
-        if not waits or not self._relations().contradict(proposal.fact, against.fact):
-            raise InvalidInput(f"{fact_id} and {rival} contradict each other no longer: look again")
-        # Asked before anything is retired, which could not be taken back by the same person.
-        if self._desk.store.four_eyes and person.name in self._proposers(fact_id):
-            raise OwnProposal(fact_id, person.name)
-        self._desk.store.retire(rival, by=person.name, why=why)
-        self._desk.store.approve(fact_id, by=person.name, why=why)
+        self._desk.store.replace(fact_id, rival, by=person.name, why=why)
         return to_fact(fact_id)
 
     def _relations(self) -> Relations:
         """Return what is declared of relations now."""
         return Relations(self._desk.store.declared)
-
-    def _proposers(self, fact_id: str) -> set[str]:
-        """Return who changed a fact since it was approved last."""
-        names: set[str] = set()
-        for revision in self._desk.store.history(fact_id):
-            if revision.action == "approve":
-                names.clear()
-            elif revision.action != "comment":
-                names.add(revision.by)
-        return names
 
     def succeed(self, request: Request, fact_id: str, form: Filled) -> Response:
         """Propose the same again as what follows the approved fact, from a day on."""
@@ -129,10 +111,9 @@ class ConflictPages:
     def attention(self, request: Request, queue: str = "") -> Response:
         """Show the queues of facts that somebody should look at."""
         person = self._desk.person(request)
-        found, scopes = self._tasks()
         queues: dict[str, list[Task]] = {name: [] for name in _TITLES}
-        for task in found:
-            if task.queue in queues and person.caller.sees(scopes.get(task.fact_id, "")):
+        for task in self._worklist.tasks(datetime.now(UTC)):
+            if person.caller.sees(task.scope):
                 queues[task.queue].append(task)
         shown = queue if queue in queues else next((n for n, own in queues.items() if own), "")
         return self._desk.page(
@@ -140,14 +121,3 @@ class ConflictPages:
             queues=[(name, _TITLES[name], len(own)) for name, own in queues.items()],
             shown=shown, title=_TITLES.get(shown, ""), tasks=queues.get(shown, [])[:_SHOWN * 4],
         )  # fmt: skip
-
-    def _tasks(self) -> tuple[list[Task], dict[str, str]]:
-        """Return all tasks, and the scope of each fact; found anew when the store has changed."""
-        now = datetime.now(UTC)
-        state = (self._desk.store.sequence, now.date())
-        with self._lock:  # which others wait for, instead of doing the same work
-            if self._found is None or self._found[0] != state:
-                latest = self._desk.store.list(status=None)
-                scopes = {revision.fact.id: revision.fact.scope for revision in latest}
-                self._found = (state, tasks(latest, now, [*_TITLES]), scopes)
-            return self._found[1], self._found[2]
