@@ -63,22 +63,26 @@ def main() -> int:
     moments, results["moments"] = cpu(
         lambda: collect_moments(adapter, tokenizer, texts, LAYERS, model_hash="bench")
     )
-    for layer in LAYERS:  # statistics are not part of an edit
-        moments.factor(layer, 1e-4)
-    shared = {"moments": moments, "steps": 20}
-    editors = {
-        "rome": make_editor("rome", layer=ROME_LAYER, **shared),
-        "memit": make_editor("memit", layers=LAYERS, **shared),
-        "alphaedit": make_editor("alphaedit", layers=LAYERS, energy=0.1, **shared),
+    settings: dict[str, dict[str, Any]] = {
+        "alphaedit": {"layers": LAYERS, "energy": 0.1},
+        "rome": {"layer": ROME_LAYER},
+        "memit": {"layers": LAYERS},
     }
-    for name, editor in editors.items():
-        editor.apply(model, tokenizer, requests[:1]).restore()  # templates, null spaces
+    editors = {}
+    for name, own in settings.items():
+        # A process edits by one method, so each has what is solved with the moments to itself.
+        fresh = Moments(moments.means, moments.tokens)
+        editor = make_editor(name, moments=fresh, steps=20, **own)
+        editor.apply(model, tokenizer, requests[:1]).restore()  # templates, factors, null spaces
         _, seconds = cpu(lambda: deque(editor.each(model, tokenizer, requests), maxlen=0))  # noqa: B023
         results[name] = seconds / arguments.edits
         if name != "rome":
             edit, seconds = cpu(lambda: editor.apply(model, tokenizer, requests))  # noqa: B023
             edit.restore()
             results[f"{name}, one batch"] = seconds / arguments.edits
+            del edit
+        editors[name] = make_editor(name, steps=20, templates=editor.templates, **own)
+        del editor, fresh
     results["peak GB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
     with evaluating(model):

@@ -5,7 +5,8 @@
 Edits are drawn from LabWorld's test split and put as questions in a chat, as users will ask them.
 `single`: each edit alone in the unedited model. `batch N`: N edits in one call. `sequence N`: N
 calls of one edit, each on the model that the one before left. Whatever the mode, questions are
-asked after the last edit, by free generation; teacher-forced accuracy stands beside. Each finished
+asked after the last edit, by free generation; teacher-forced accuracy stands beside, and damage:
+the divergence of next tokens on texts that second moments were not collected over. Each finished
 method and mode is written to OUT/lab.json at once, and not run again.
 
 Hyper-parameters are the lab model's presets, chosen on the calibration split.
@@ -60,6 +61,7 @@ COLUMNS = (
     "unrelated",
 )
 CORPUS = 1500  # chats and as many bare statements
+CANARY = 32  # texts outside of it, on which damage is measured
 LONGEST = 24  # tokens of a reply
 
 
@@ -81,7 +83,9 @@ def main() -> int:
     chats = TrainingChats(world)
     corpus = [chat_text(chats.closed_book(rng)) for _ in range(CORPUS)]
     corpus += [chats.statement(rng)[0] for _ in range(CORPUS)]
-    bench = _Bench(network, tokenizer, cases, corpus, arguments.out / "moments")
+    held_out = unseen_texts(chats, Random(arguments.seed + 1), set(corpus))
+    damage = Damage(network, tokenizer, held_out)
+    bench = _Bench(network, tokenizer, cases, corpus, damage, arguments.out / "moments")
     arguments.out.mkdir(parents=True, exist_ok=True)
     path = arguments.out / "lab.json"
     results: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
@@ -107,6 +111,35 @@ def main() -> int:
     return 0
 
 
+def unseen_texts(chats: TrainingChats, rng: Random, corpus: set[str]) -> list[str]:
+    """Return chats and bare statements, half of each, that are not in the corpus."""
+    found: list[str] = []
+    while len(found) < CANARY:
+        text = chats.statement(rng)[0] if len(found) % 2 else chat_text(chats.closed_book(rng))
+        if text not in corpus and text not in found:
+            found.append(text)
+    return found
+
+
+class Damage:
+    """How far a model has moved, on texts that no edit is about, from what it was at first."""
+
+    def __init__(self, network: Any, tokenizer: Any, texts: Sequence[str]) -> None:
+        self._network = network
+        self._rows = [torch.tensor([ids]) for ids in tokenizer(list(texts))["input_ids"]]
+        self._before = self._read()
+
+    @torch.no_grad()
+    def _read(self) -> list[torch.Tensor]:
+        return [self._network(row).logits[0].double().log_softmax(-1) for row in self._rows]
+
+    def kl(self) -> float:
+        """Return the mean divergence KL(at first || now) of next tokens, in nats a token."""
+        pairs = zip(self._before, self._read(), strict=True)
+        each = torch.cat([(was.exp() * (was - now)).sum(-1) for was, now in pairs])
+        return float(each.mean())
+
+
 class _Bench:
     def __init__(
         self,
@@ -114,10 +147,11 @@ class _Bench:
         tokenizer: Any,
         cases: Sequence[EditCase],
         corpus: Sequence[str],
+        damage: Damage,
         cache: Path,
     ) -> None:
         self.network, self.tokenizer, self.cases = network, tokenizer, list(cases)
-        self.corpus = corpus
+        self.corpus, self.damage = corpus, damage
         self.model = TransformersModel(network, tokenizer, max_tokens=LONGEST)
         self.before = ask(self.model, self.cases)
         self.cache = cache
@@ -130,12 +164,12 @@ class _Bench:
         """Return the metrics of one method in one mode, and what it cost."""
         scores: list[dict[str, float]] = []
         seconds, kls, warned = 0.0, [], 0
-        for edited, group, spent, kl, warnings in self._edited(method, mode, size):
+        for edited, group, spent, warnings in self._edited(method, mode, size):
             after = ask(self.model, group)
             for place, (case, replies) in enumerate(zip(group, after, strict=True)):
                 scores.append(score(case, self.before[edited + place], replies))
             seconds += spent
-            kls.append(kl)
+            kls.append(self.damage.kl())
             warned += warnings
         return {
             "metrics": summarize(scores).model_dump()["metrics"],
@@ -146,7 +180,7 @@ class _Bench:
 
     def _edited(
         self, method: str, mode: str, size: int
-    ) -> Iterator[tuple[int, list[EditCase], float, float, int]]:
+    ) -> Iterator[tuple[int, list[EditCase], float, int]]:
         """Yield, while edits are in the model: where its cases begin, and which they are."""
         if mode == "single":
             editor = self._editor(method)
@@ -156,8 +190,7 @@ class _Bench:
                 start = time.process_time()
                 edit = next(edits)
                 spent = time.process_time() - start
-                kl = edit.report.canary.kl if edit.report.canary else 0.0
-                yield number, [self.cases[number]], spent, kl, bool(edit.report.warnings)
+                yield number, [self.cases[number]], spent, bool(edit.report.warnings)
             next(edits, None)
             return
         for first in range(0, len(self.cases), size):
@@ -168,19 +201,14 @@ class _Bench:
             options = {"order": "breadth", "batch": 10} if together else {}
             editor = self._editor(method, **options)
             start = time.process_time()
-            kl, stack = 0.0, []
-            for call in calls:
-                stack.append(editor.apply(self.network, self.tokenizer, call))
-                report = stack[-1].report
-                kl += report.canary.kl if report.canary else 0.0
+            stack = [editor.apply(self.network, self.tokenizer, call) for call in calls]
             spent = time.process_time() - start
-            yield first, group, spent, kl, sum(bool(edit.report.warnings) for edit in stack)
+            yield first, group, spent, sum(bool(edit.report.warnings) for edit in stack)
             for edit in reversed(stack):
                 edit.restore()
 
     def _editor(self, method: str, **options: Any) -> Any:
-        canary = self.corpus[:8] + self.corpus[-8:]
-        return make_editor(method, corpus=self.corpus, cache=self.cache, canary=canary, **options)
+        return make_editor(method, corpus=self.corpus, cache=self.cache, **options)
 
 
 def table(results: dict[str, Any]) -> str:

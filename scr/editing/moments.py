@@ -55,6 +55,7 @@ class Moments:
         self.tokens = tokens
         self._factors: dict[tuple[int, float], Tensor] = {}
         self._spaces: dict[tuple[int, float], Tensor] = {}
+        self._thresholds: dict[tuple[int, float], float] = {}
 
     def __getitem__(self, layer: int) -> Tensor:
         """Return the moment of a layer.
@@ -91,7 +92,10 @@ class Moments:
 
     def threshold(self, layer: int, share: float) -> float:
         """Return the threshold whose null space holds at most a share of the energy."""
-        return energy_threshold(self[layer], share)
+        key = (layer, share)
+        if key not in self._thresholds:
+            self._thresholds[key] = energy_threshold(self[layer], share)
+        return self._thresholds[key]
 
 
 def collect_moments(
