@@ -63,26 +63,16 @@ def main() -> int:
     moments, results["moments"] = cpu(
         lambda: collect_moments(adapter, tokenizer, texts, LAYERS, model_hash="bench")
     )
+    data = (model, tokenizer, requests, moments)
     settings: dict[str, dict[str, Any]] = {
         "alphaedit": {"layers": LAYERS, "energy": 0.1},
         "rome": {"layer": ROME_LAYER},
         "memit": {"layers": LAYERS},
     }
-    editors = {}
-    for name, own in settings.items():
-        # A process edits by one method, so each has what is solved with the moments to itself.
-        fresh = Moments(moments.means, moments.tokens)
-        editor = make_editor(name, moments=fresh, steps=20, **own)
-        editor.apply(model, tokenizer, requests[:1]).restore()  # templates, factors, null spaces
-        _, seconds = cpu(lambda: deque(editor.each(model, tokenizer, requests), maxlen=0))  # noqa: B023
-        results[name] = seconds / arguments.edits
-        if name != "rome":
-            edit, seconds = cpu(lambda: editor.apply(model, tokenizer, requests))  # noqa: B023
-            edit.restore()
-            results[f"{name}, one batch"] = seconds / arguments.edits
-            del edit
-        editors[name] = make_editor(name, steps=20, templates=editor.templates, **own)
-        del editor, fresh
+    editors = {
+        name: make_editor(name, steps=20, **own, templates=measure(name, own, results, data))
+        for name, own in settings.items()
+    }
     results["peak GB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
     with evaluating(model):
@@ -107,6 +97,22 @@ def main() -> int:
     if arguments.out:
         arguments.out.write_text(text + "\n")
     return 0
+
+
+def measure(name: str, settings: dict[str, Any], results: dict[str, Any], data: Any) -> Any:
+    """Add a method's CPU seconds an edit to the results; return its contexts."""
+    model, tokenizer, requests, moments = data
+    # A process edits by one method, so each has what is solved with the moments to itself.
+    own = Moments(moments.means, moments.tokens)
+    editor = make_editor(name, moments=own, steps=20, **settings)
+    editor.apply(model, tokenizer, requests[:1]).restore()  # contexts, factors, null spaces
+    _, seconds = cpu(lambda: deque(editor.each(model, tokenizer, requests), maxlen=0))
+    results[name] = seconds / len(requests)
+    if name != "rome":
+        edit, seconds = cpu(lambda: editor.apply(model, tokenizer, requests))
+        edit.restore()
+        results[f"{name}, one batch"] = seconds / len(requests)
+    return editor.templates
 
 
 def cpu(call: Callable[[], Any]) -> tuple[Any, float]:

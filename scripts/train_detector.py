@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from made_stores import make_store
 from numpy.typing import NDArray
-from written import held_out, load_written
+from written import held_out, load_texts, load_written
 
 from scr.detection import TreeDetector
 from scr.detection.fitting import fit
@@ -34,8 +34,8 @@ from scr.evaluation.selectivity import (
     sample,
     score,
 )
-from scr.facts import Fact
-from scr.records import Candidate, Embedder
+from scr.facts import Fact, normalize
+from scr.records import Candidate, Embedder, Query
 from scr.retrieval import load_embedder
 
 WEIGHTS = Path(__file__).parent.parent / "scr/detection/weights/trees.json"
@@ -44,6 +44,7 @@ MADE_WEIGHT = 1.0  # of a made query beside one of the set
 THRESHOLD = 0.5  # of a calibrated probability: firing and abstaining wrongly cost the same
 MADE_STORES = ((1, 100, 8), (3, 50, 14), (10, 30, 35), (30, 12, 60), (100, 6, 150), (300, 3, 300))
 HELD_OUT_STORES = ((1, 20, 8), (10, 4, 35), (100, 1, 150))  # facts, stores, queries of each
+ALIKE = 0.6  # cosine from which two wordings may ask for the same
 SET_STORES = ((1, 120), (10, 40), (100, 8))  # facts, stores cut out of the set
 
 
@@ -91,12 +92,18 @@ class RememberingEmbedder:
 
 def made(embedder: Embedder, seed: int, plan: Sequence[tuple[int, int, int]]) -> Iterator[Part]:
     """Yield made stores with their queries, read through the retriever."""
-    written = load_written()
+    texts = load_texts()
+    written = [*load_written(), *texts]
+    unread = {text.subject for text in texts}
+
+    def askable(subject: str) -> bool:
+        return held_out(subject) or subject in unread
+
     number = 0
     for size, stores, queries in plan:
         for _ in range(stores):
             number += 1
-            store = make_store(written, held_out, size, queries, seed * 1_000 + number)
+            store = make_store(written, askable, size, queries, seed * 1_000 + number)
             cases = [Case(c.query, c.gold, f"made/{c.category}") for c in store.cases]
             yield cases, find_candidates(store.facts, cases, embedder)
 
@@ -118,6 +125,52 @@ def cut(
             others = rng.sample(list(cases), max(3, len(asked)))
             chosen = [c._replace(gold=c.gold & ids) for c in [*asked, *others]]
             yield chosen, find_candidates(kept, chosen, embedder)
+
+
+def crossed(
+    facts: Sequence[Fact], embedder: Embedder, number: int, seed: int
+) -> list[tuple[Case, str]]:
+    """Return questions that ask of a fact's subject what a fact of another subject tells.
+
+    The set's own queries hardly ever name a subject of the store and ask for something else, as
+    people do. The questions are those of two facts of one source with the subjects exchanged; near
+    wordings (`ALIKE`), which may ask for the same, are left out.
+
+    Args:
+        facts: those of the store.
+        embedder: tells near wordings.
+        number: of questions.
+        seed: of every choice.
+
+    Returns:
+        The questions, none of which anything answers, each with the id of the fact that it is near.
+    """
+    rng = random.Random(seed)
+    blank = "\0"
+    forms: dict[str, list[str]] = {}  # of all facts about a subject
+    by_source: dict[str, list[tuple[Fact, str]]] = {}
+    for fact in facts:
+        if fact.subject and fact.questions and fact.subject in fact.questions[0]:
+            form = fact.questions[0].replace(fact.subject, blank)
+            forms.setdefault(normalize(fact.subject), []).append(form)
+            by_source.setdefault(fact.id.partition("-")[0], []).append((fact, form))
+    pool = [pair for own in by_source.values() for pair in own]
+    drawn: list[tuple[Fact, str]] = []
+    for fact, _ in (rng.choice(pool) for _ in range(2 * number)):
+        drawn.append((fact, rng.choice(by_source[fact.id.partition("-")[0]])[1]))
+    told = [text for own in forms.values() for text in own]
+    texts = list(dict.fromkeys(text.replace(blank, "it") for text in told))
+    vectors = dict(zip(texts, embedder(texts), strict=True))
+    found: list[tuple[Case, str]] = []
+    for fact, form in drawn:
+        asked = vectors[form.replace(blank, "it")]
+        own_forms = forms[normalize(fact.subject)]
+        nearest = max(float(asked @ vectors[own.replace(blank, "it")]) for own in own_forms)
+        if nearest < ALIKE and len(found) < number:
+            source = fact.id.partition("-")[0]
+            query = Query(text=form.replace(blank, fact.subject))
+            found.append((Case(query, frozenset(), f"{source}/crossed"), fact.id))
+    return found
 
 
 def figures(weights: dict[str, Any], parts: Sequence[Part], reader: Reader) -> dict[str, Any]:
