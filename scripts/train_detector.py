@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from written import held_out, load_texts, load_written
 
 from scr.detection import TreeDetector
-from scr.detection.fitting import fit
+from scr.detection.fitting import Samples, fit
 from scr.detection.reader import Reader, load_reader
 from scr.evaluation.selectivity import (
     Case,
@@ -41,6 +41,8 @@ from scr.retrieval import load_embedder
 WEIGHTS = Path(__file__).parent.parent / "scr/detection/weights/trees.json"
 VERSION = "2"
 MADE_WEIGHT = 1.0  # of a made query beside one of the set
+CROSSED = 1500  # questions that ask of a subject of the set what is told of another
+CROSSED_WEIGHT = 0.2  # of one of them beside one of the set
 THRESHOLD = 0.5  # of a calibrated probability: firing and abstaining wrongly cost the same
 MADE_STORES = ((1, 100, 8), (3, 50, 14), (10, 30, 35), (30, 12, 60), (100, 6, 150), (300, 3, 300))
 HELD_OUT_STORES = ((1, 20, 8), (10, 4, 35), (100, 1, 150))  # facts, stores, queries of each
@@ -127,9 +129,7 @@ def cut(
             yield chosen, find_candidates(kept, chosen, embedder)
 
 
-def crossed(
-    facts: Sequence[Fact], embedder: Embedder, number: int, seed: int
-) -> list[tuple[Case, str]]:
+def crossed(facts: Sequence[Fact], embedder: Embedder, number: int, seed: int) -> list[Case]:
     """Return questions that ask of a fact's subject what a fact of another subject tells.
 
     The set's own queries hardly ever name a subject of the store and ask for something else, as
@@ -143,7 +143,7 @@ def crossed(
         seed: of every choice.
 
     Returns:
-        The questions, none of which anything answers, each with the id of the fact that it is near.
+        The questions, none of which anything answers.
     """
     rng = random.Random(seed)
     blank = "\0"
@@ -161,7 +161,7 @@ def crossed(
     told = [text for own in forms.values() for text in own]
     texts = list(dict.fromkeys(text.replace(blank, "it") for text in told))
     vectors = dict(zip(texts, embedder(texts), strict=True))
-    found: list[tuple[Case, str]] = []
+    found: list[Case] = []
     for fact, form in drawn:
         asked = vectors[form.replace(blank, "it")]
         own_forms = forms[normalize(fact.subject)]
@@ -169,8 +169,13 @@ def crossed(
         if nearest < ALIKE and len(found) < number:
             source = fact.id.partition("-")[0]
             query = Query(text=form.replace(blank, fact.subject))
-            found.append((Case(query, frozenset(), f"{source}/crossed"), fact.id))
+            found.append(Case(query, frozenset(), f"{source}/crossed"))
     return found
+
+
+def weighed(samples: Samples, weight: float) -> Samples:
+    """Return samples that count so much."""
+    return samples._replace(weights=np.full(len(samples.labels), weight))
 
 
 def figures(weights: dict[str, Any], parts: Sequence[Part], reader: Reader) -> dict[str, Any]:
@@ -196,19 +201,17 @@ def main() -> None:
     seed = arguments.seed
     parts = embedder.both_passes(lambda: list(made(embedder, seed, MADE_STORES)))
     made_parts = len(parts)
-    made_queries = sum(len(cases) for cases, _ in parts)
-    set_queries = 0
     if not arguments.made_only:
         folder = Path(os.environ.get("SCR_DATA", "../shared")) / "selectivity"
         facts, cases = read_facts(folder / "facts.jsonl"), read_cases(folder / "queries.jsonl")
         whole = (cases, find_candidates(facts, cases, embedder))
         cuts = embedder.both_passes(lambda: list(cut(facts, cases, embedder, seed)))
-        set_queries = sum(len(part) for part, _ in (whole, *cuts))
-        parts += [whole, *cuts]
-    sampled = [sample(*part) for part in parts]
-    counts = np.repeat(range(len(parts)), [len(samples.labels) for samples in sampled])
-    own = counts < made_parts
-    samples = joined(sampled)._replace(weights=np.where(own, MADE_WEIGHT, 1.0))
+        asked = crossed(facts, embedder, CROSSED, seed)
+        parts += [whole, *cuts, (asked, find_candidates(facts, asked, embedder))]
+    worth = [MADE_WEIGHT] * made_parts + [1.0] * (len(parts) - made_parts)
+    if not arguments.made_only:
+        worth[-1] = CROSSED_WEIGHT
+    samples = joined([weighed(sample(*p), w) for p, w in zip(parts, worth, strict=True)])
     weights = fit(samples, reader, seed=seed)
     weights |= {"version": VERSION, "threshold": THRESHOLD}
     unseen = embedder.both_passes(lambda: list(made(embedder, seed + 1, HELD_OUT_STORES)))
@@ -216,7 +219,10 @@ def main() -> None:
         "command": f"python scripts/train_detector.py --seed {seed}"
         + (" --made-only" if arguments.made_only else ""),
         "embedder": embedder.fingerprint,
-        "queries": {"made": made_queries, "selectivity set, whole and cut": set_queries},
+        "queries": {
+            "made": sum(len(cases) for cases, _ in parts[:made_parts]),
+            "selectivity set, whole, cut and crossed": sum(len(c) for c, _ in parts[made_parts:]),
+        },
         "scores on made stores of the next seed (the same facts, other stores)": figures(
             weights, unseen, reader
         ),

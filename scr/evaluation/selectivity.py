@@ -359,6 +359,7 @@ def cross_validated(
     threshold: float | None = None,
     *,
     use_reader: bool = True,
+    weights: "NDArray[np.float64] | None" = None,
     beside: Samples | None = None,
 ) -> list[Decision]:
     """Return the decision on each query by a detector fitted on the other folds.
@@ -370,9 +371,12 @@ def cross_validated(
         reader: reads; it is asked for the same pairs in several folds.
         threshold: probability from which a fact applies; `None`: one half.
         use_reader: whether the detectors read.
+        weights: `(len(cases),)` how much is learned from each query; `None`: equally from all.
         beside: rows of other queries that every fold is fitted on too.
     """
     samples = sample(cases, found)
+    if weights is not None:
+        samples = samples._replace(weights=weights[samples.queries])
     fold_of_row = folds_of(samples.groups, folds, seed=0)
     fold_of_query = np.zeros(len(cases), dtype=np.int64)  # without candidates any fold will do
     fold_of_query[samples.queries] = fold_of_row
@@ -380,9 +384,9 @@ def cross_validated(
     for fold in range(folds):
         learned = samples.take(fold_of_row != fold)
         fitted = fit(joined([learned, beside]) if beside else learned, reader)
-        weights = {**fitted, "threshold": 0.5, "version": f"fold-{fold}"}
+        written = {**fitted, "threshold": 0.5, "version": f"fold-{fold}"}
         reads = reader if use_reader else None
-        detectors.append(TreeDetector(weights, reader=reads, threshold=threshold))
+        detectors.append(TreeDetector(written, reader=reads, threshold=threshold))
     return [
         detectors[fold](case.query, candidates)
         for fold, case, candidates in zip(fold_of_query.tolist(), cases, found, strict=True)
