@@ -86,6 +86,7 @@ class Work:
         self.change, self.params = change, params
         self.seconds: dict[str, float] = {}
         self.warnings: list[str] = []
+        self.measures: dict[str, float] = {}
         self._observe = observe
 
     @contextmanager
@@ -423,6 +424,7 @@ class WeightEditor(ABC):
             requests=tuple(requests),
             contexts=self.templates or (),
             changed=changed,
+            measures=work.measures,
             seconds=work.seconds,
             peak_bytes=_peak_bytes(work.adapter.device),
             canary=canary,

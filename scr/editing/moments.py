@@ -20,7 +20,7 @@ from torch import Tensor
 
 from scr.editing.adapter import ModelAdapter, evaluating
 from scr.editing.passes import Site, chunks, pad, run_to
-from scr.editing.solves import cholesky, energy_threshold, null_space, with_ridge
+from scr.editing.solves import NullSpace, cholesky, energy_threshold, null_space, with_ridge
 from scr.editing.weights import fingerprint
 from scr.errors import EditFailed, InvalidInput
 
@@ -54,7 +54,7 @@ class Moments:
         self.means = dict(means)
         self.tokens = tokens
         self._factors: dict[tuple[int, float], Tensor] = {}
-        self._spaces: dict[tuple[int, float], Tensor] = {}
+        self._spaces: dict[tuple[int, float], NullSpace] = {}
         self._thresholds: dict[tuple[int, float], float] = {}
 
     def __getitem__(self, layer: int) -> Tensor:
@@ -83,8 +83,8 @@ class Moments:
             self._factors[key] = cholesky(with_ridge(self[layer], ridge), what)
         return self._factors[key]
 
-    def null_space(self, layer: int, threshold: float) -> Tensor:
-        """Return the `(m, r)` basis of directions below a threshold."""
+    def null_space(self, layer: int, threshold: float) -> NullSpace:
+        """Return a layer's directions below a threshold."""
         key = (layer, threshold)
         if key not in self._spaces:
             self._spaces[key] = null_space(self[layer], threshold)

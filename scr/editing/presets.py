@@ -107,6 +107,12 @@ def alphaedit(shape: Shape) -> dict[str, Any]:
     return {**spread(shape), **own}
 
 
+def lyaplock(shape: Shape) -> dict[str, Any]:
+    """Return LyapLock's: MEMIT's target vectors; of the lab model, MEMIT's moment weight too."""
+    own = {"moment_weight": memit(LAB)["moment_weight"]} if shape == LAB else {}
+    return {**spread(shape), **own}
+
+
 def ft(shape: Shape) -> dict[str, Any]:
     """Return plain fine-tuning's: a layer two thirds up."""
     layer = _FT_LAYER.get(shape, min(round(shape.depth * 2 / 3), shape.depth - 1))
@@ -146,6 +152,7 @@ _TABLES: Final[Mapping[str, Mapping[Shape, Any]]] = {
     "memit-seq": _MEMIT,
     "emmet": _MEMIT,
     "alphaedit": _MEMIT,
+    "lyaplock": _MEMIT,
 }
 
 

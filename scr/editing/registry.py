@@ -6,6 +6,7 @@ from typing import Any, Final
 from scr.editing.editor import WeightEditor
 from scr.editing.finetune import FineTune, FineTuneBox, FineTuneBreadth, FineTuneMasked
 from scr.editing.lora import Lora
+from scr.editing.lyaplock import LyapLock
 from scr.editing.rome import Rome, RRome
 from scr.editing.spreading import AlphaEdit, Emmet, Memit, MemitSeq
 from scr.errors import InvalidInput
@@ -24,6 +25,7 @@ EDITORS: Final[Mapping[str, type[WeightEditor]]] = {
         MemitSeq,
         Emmet,
         AlphaEdit,
+        LyapLock,
     )
 }
 """The methods, simple ones first."""

@@ -73,6 +73,9 @@ class EditReport(Record):
     changed: Mapping[str, tuple[float, float]]
     """By parameter: norm of the change and of what it was before."""
 
+    measures: Mapping[str, float] = {}
+    """What else the method measured of itself, by name."""
+
     seconds: Mapping[str, float]
     """Wall time by part of the work."""
 

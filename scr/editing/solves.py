@@ -154,16 +154,40 @@ class KeyGram:
         return torch.cholesky_solve(right, self._factor) / self._scale
 
 
-def null_space(moment: Tensor, threshold: float) -> Tensor:
-    """Return an orthonormal `(m, r)` basis of the directions that keys hardly have.
+class NullSpace(NamedTuple):
+    """The directions that keys hardly have, as the smaller of two orthonormal bases."""
+
+    basis: Tensor
+    """`(m, k)`, of these directions or of the others."""
+
+    of_free: bool
+    """Whether it is theirs."""
+
+    @property
+    def rank(self) -> int:
+        """How many free directions there are."""
+        size, given = self.basis.shape
+        return given if self.of_free else size - given
+
+    def project(self, keys: Tensor) -> Tensor:
+        """Return the part of `(m, n)` keys in the free directions, in float64."""
+        keys = keys.double()
+        basis = self.basis.to(keys.device)
+        part = basis @ (basis.T @ keys)
+        return part if self.of_free else keys - part
+
+
+def null_space(moment: Tensor, threshold: float) -> NullSpace:
+    """Return the directions that keys hardly have.
 
     They are the eigenvectors of the `(m, m)` second moment with eigenvalues below the threshold.
 
     Source: Fang et al. 2025, "AlphaEdit", arXiv:2410.02355, section 3.1.
     """
     values, vectors = torch.linalg.eigh(moment.double())
-    basis: Tensor = vectors[:, values < threshold]
-    return basis
+    free = values < threshold
+    of_free = 2 * int(free.sum()) <= len(values)
+    return NullSpace(vectors[:, free if of_free else ~free], of_free)
 
 
 def energy_threshold(moment: Tensor, share: float) -> float:

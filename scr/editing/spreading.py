@@ -54,10 +54,11 @@ class SpreadEditor(WeightEditor):
     def _change(self, work: Work, layer: int, keys: Tensor, residuals: Tensor) -> Tensor:
         """Return the `(d, m)` change for `(m, n)` keys and `(d, n)` residuals, in float64."""
 
-    def _after(self, work: Work, keys: Mapping[int, Tensor]) -> None:
-        """Remember `(m, n)` keys by layer, read on the edited model, if the method does."""
+    def _written(self, work: Work, layer: int, keys: Tensor) -> None:
+        """Remember the `(m, n)` keys with which a layer was just changed, if the method does.
 
-    _remembers: ClassVar[bool] = False
+        They are those of the edited model: the layers below have all been changed before.
+        """
 
     def moment_layers(self, params: SpreadParams) -> Sequence[int]:
         """Return the edited layers."""
@@ -122,13 +123,8 @@ class SpreadEditor(WeightEditor):
                 change = self._change(work, layer, columns, residuals)
             projection = adapter.projections[layer]
             work.change.add(adapter.weight_name(projection), projection, change)
+            self._written(work, layer, columns)
             work.progress("layers")(number + 1, len(layers))
-        if self._remembers:
-            with work.timed("keys"):
-                fresh = PlaceReader(
-                    adapter, [e.prompt for e in rows], [e.subject_last for e in rows]
-                )
-                self._after(work, {n: self._columns(fresh.read("key", n)) for n in layers})
 
     def _columns(self, keys: Tensor) -> Tensor:
         """Return the `(m, n)` keys of requests from those of their rows, meant over contexts."""
@@ -183,7 +179,6 @@ class MemitSeq(Memit):
 
     name = "memit-seq"
     summary = "MEMIT for batch after batch: earlier ones are held too"
-    _remembers = True
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -196,9 +191,8 @@ class MemitSeq(Memit):
             gram.load(part_of(self._loaded, layer))
         return gram
 
-    def _after(self, work: Work, keys: Mapping[int, Tensor]) -> None:
-        for layer, columns in keys.items():
-            self._gram(work, layer, columns).add(columns)
+    def _written(self, work: Work, layer: int, keys: Tensor) -> None:
+        self._gram(work, layer, keys).add(keys)
 
     def state(self) -> dict[str, Tensor]:
         """Return the keys of past edits by layer."""
@@ -260,7 +254,6 @@ class AlphaEdit(SpreadEditor):
     name = "alphaedit"
     summary = "MEMIT within the null space of what is to be kept; remembers earlier batches"
     Params = AlphaEditParams
-    _remembers = True
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -272,24 +265,27 @@ class AlphaEdit(SpreadEditor):
         """Return the layers and settings for a model."""
         return presets.alphaedit(shape)
 
-    def _basis(self, work: Work, layer: int) -> Tensor:
-        """Return the `(m, r)` basis of a layer's free directions."""
+    def _free(self, work: Work, layer: int, keys: Tensor) -> Tensor:
+        """Return the part of `(m, n)` keys that lies in a layer's free directions."""
         params, moments = work.params, self.known_moments
         threshold = params.threshold
         if params.energy is not None:
             threshold = moments.threshold(layer, params.energy)
-        basis = moments.null_space(layer, threshold)
-        if basis.shape[1] == 0:
-            work.warnings.append(
+        space = moments.null_space(layer, threshold)
+        warning = ""
+        if space.rank == 0:
+            warning = (
                 f"layer {layer} has no direction below {threshold:g}, so nothing changes there: "
                 "raise `threshold`, or set `energy`"
             )
-        elif moments.tokens < basis.shape[0]:
-            work.warnings.append(
+        elif moments.tokens < len(keys):
+            warning = (
                 f"second moments over {moments.tokens} tokens leave directions of layer "
                 f"{layer} unseen, and what is stored there is not protected: collect more text"
             )
-        return basis
+        if warning and warning not in work.warnings:
+            work.warnings.append(warning)
+        return space.project(keys)
 
     def _gram(self, layer: int, size: int, l2: float) -> KeyGram:
         if layer not in self._grams:
@@ -298,17 +294,15 @@ class AlphaEdit(SpreadEditor):
         return self._grams[layer]
 
     def _change(self, work: Work, layer: int, keys: Tensor, residuals: Tensor) -> Tensor:
-        basis = self._basis(work, layer).to(keys.device)
-        gram = self._gram(layer, basis.shape[1], work.params.l2)
-        return gram.change(basis.T @ keys, residuals) @ basis.T
+        gram = self._gram(layer, len(keys), work.params.l2)
+        return gram.change(self._free(work, layer, keys), residuals)
 
-    def _after(self, work: Work, keys: Mapping[int, Tensor]) -> None:
-        for layer, columns in keys.items():
-            basis = self._basis(work, layer).to(columns.device)
-            self._gram(layer, basis.shape[1], work.params.l2).add(basis.T @ columns)
+    def _written(self, work: Work, layer: int, keys: Tensor) -> None:
+        gram = self._gram(layer, len(keys), work.params.l2)
+        gram.add(self._free(work, layer, keys))
 
     def state(self) -> dict[str, Tensor]:
-        """Return the keys of past edits by layer, in coordinates of the free directions."""
+        """Return the parts of past edits' keys in the free directions, by layer."""
         return joined(self._grams) if self._grams else dict(self._loaded)
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:

@@ -12,6 +12,7 @@ def settings_of(name, **options):
     own = {
         "alphaedit": {"energy": 0.5, "l2": 0.01},
         "emmet": {"inner_ridge": 0.0},
+        "lyaplock": {"moment_weight": 10.0},
         "lora": {"rank": 2, "dropout": 0.0},
         "memit": {"moment_weight": 10.0},
         "memit-seq": {"moment_weight": 10.0},
