@@ -239,7 +239,8 @@ def _export(model: Any, tokenizer: Any, folder: Path) -> None:
         output_names=["logits"],
         dynamic_axes={name: {0: "pairs", 1: "tokens"} for name in INPUTS},
     )
-    quantize_dynamic(whole, folder / MODEL, weight_type=QuantType.QInt8, per_channel=True)
+    # Signed weights saturate on processors without VNNI, which then read differently.
+    quantize_dynamic(whole, folder / MODEL, weight_type=QuantType.QUInt8, per_channel=True)
     whole.unlink()
     tokenizer.backend_tokenizer.save(str(folder / TOKENIZER))
 

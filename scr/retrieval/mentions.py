@@ -25,6 +25,7 @@ FUZZY_CHARACTERS = 1_500  # of a text that are searched for near misses, at each
 FUZZY_NAMES = 24  # names that share most trigrams and are compared in full
 GAP = 100  # characters between two words from which they belong to no one name
 SHORTEST_FUZZY = 5  # letters of the shortest name that may be misspelled
+CORRECTED = range(5, 9)  # letters of words one of which may be wrong: trigrams tell longer ones
 LEAST_SHARED = 0.35  # share of a name's trigrams that must be met
 LEAST_SIMILARITY = 0.6
 SURE = 0.999  # similarity from which two words count as the same
@@ -89,6 +90,7 @@ class MentionIndex:
         self._lengths = Multimap()  # first word of a form -> how many words forms have
         self._having = Multimap()  # word -> names
         self._postings = Multimap()  # trigram -> names
+        self._spellings = Multimap()  # word without one of its letters -> a name that has it
         self._trigrams = Column(np.int32)  # number -> how many distinct trigrams
         self._parts = lru_cache(maxsize=_KEPT)(self._read)
 
@@ -106,6 +108,9 @@ class MentionIndex:
         number = self._names.append(name)
         self._numbers.add(key_of(name), number)
         for word in set(parts.words):
+            if len(word) in CORRECTED and word.isalpha() and key_of(word) not in self._having:
+                for spelling in _spellings(word):
+                    self._spellings.add(key_of(spelling), number)
             self._having.add(key_of(word), number)
         trigrams = _trigrams(parts.squeezed)
         self._trigrams.append(len(trigrams))
@@ -156,7 +161,7 @@ class MentionIndex:
         Of names that lie one within the other only the longest exact one counts. A name that is
         not visible neither hides another nor takes its place.
         """
-        words = words_of(text)
+        words = [self._singular(word, text) for word in words_of(text)]
         if not words or not len(self):
             return []
         found: dict[str, Naming] = {}
@@ -170,6 +175,15 @@ class MentionIndex:
         return sorted(
             found.values(), key=lambda n: (-n.similarity, -n.specificity, n.start, n.name)
         )
+
+    def _singular(self, word: Word, text: str) -> Word:
+        """Return the word without the plural ending of codes and acronyms ("T3s", "APIs")."""
+        stem = text[word.start : word.end - 1]
+        code = stem[-1:].isdigit() or stem.isupper()
+        plural = code and len(stem) > 1 and text[word.end - 1] == "s"
+        if plural and key_of(word.folded) not in self._having:
+            return word._replace(folded=word.folded.removesuffix("s"))
+        return word
 
     def _exact(self, words: Sequence[Word], visible: Visible) -> list[Naming]:
         named: dict[tuple[str, ...], list[tuple[int, float]]] = {}
@@ -221,16 +235,30 @@ class MentionIndex:
             tail = len(text) - FUZZY_CHARACTERS
             words = [w for w in words if w.end <= FUZZY_CHARACTERS or w.start >= tail]
         squeezed = "".join(word.folded for word in words)
+        corrected = "".join(self._corrected(word.folded) for word in words)
         namings = (
             self._compare(number, squeezed, words)
-            for number in self._blocked(squeezed, visible)
+            for number in self._blocked(_trigrams(squeezed) | _trigrams(corrected), visible)
             if self._parts(number).name not in known
         )
         return [naming for naming in namings if naming is not None]
 
-    def _blocked(self, squeezed: str, visible: Visible) -> list[int]:
+    def _corrected(self, word: str) -> str:
+        """Return the known word that a short unknown one is but for one letter, or two exchanged.
+
+        Hardly any of its trigrams may be left.
+        """
+        near = len(word) + 1 in CORRECTED or len(word) - 1 in CORRECTED
+        if not near or not word.isalpha() or word in STOP_WORDS or key_of(word) in self._having:
+            return word
+        having = {int(n) for s in _spellings(word) for n in self._spellings.get(key_of(s))}
+        known = {other for number in having for other in self._parts(number).words}
+        alike = [w for w in known if DamerauLevenshtein.distance(word, w, score_cutoff=1) <= 1]
+        return min(alike, key=lambda w: (abs(len(w) - len(word)), w), default=word)
+
+    def _blocked(self, trigrams: set[str], visible: Visible) -> list[int]:
         """Return the visible names that share most of their trigrams with the text."""
-        lists = [self._postings.get(_packed(trigram)) for trigram in _trigrams(squeezed)]
+        lists = [self._postings.get(_packed(trigram)) for trigram in trigrams]
         if not any(map(len, lists)):
             return []
         counts = np.bincount(np.concatenate(lists), minlength=len(self))
@@ -288,7 +316,7 @@ class MentionIndex:
         return Naming(start, end, parts.name, similarity, coverage, specificity)
 
 
-_SAVED: Final = ("names", "numbers", "forms", "lengths", "having", "postings")
+_SAVED: Final = ("names", "numbers", "forms", "lengths", "having", "postings", "spellings")
 
 
 def _reaches(words: Sequence[Word]) -> list[int]:
@@ -311,6 +339,11 @@ def _packed(trigram: str) -> int:
 
 def _trigrams(squeezed: str) -> set[str]:
     return {squeezed[at : at + 3] for at in range(len(squeezed) - 2)}
+
+
+def _spellings(word: str) -> set[str]:
+    """Return a word and what is left of it without one of its letters."""
+    return {word, *(word[:at] + word[at + 1 :] for at in range(len(word)))}
 
 
 def _digits(text: str) -> str:

@@ -21,7 +21,7 @@ from scr.retrieval.keys import VERSION
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FORMAT = f"scr-index-3-keys-{VERSION}"
+FORMAT = f"scr-index-4-keys-{VERSION}"
 
 logger = logging.getLogger(__name__)
 

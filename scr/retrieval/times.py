@@ -3,13 +3,16 @@
 One deterministic rule: a question that names exactly one time, after a preposition that places
 something in it, is about that time; so is one with a time told from today ("last year", "two weeks
 ago"). Years inside names ("the 2010 World Cup") and open spans ("since 2019", "until 2019", "since
-last year") place nothing.
+last year") place nothing. A time told from today has to stand in the question, if one is marked ("I
+bought mine two years ago. What does it cost?" is about now), or the question points back to it.
 """
 
 import calendar
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
+
+from scr.retrieval.names import sentences_of
 
 OPENING: Final = 20_000
 """Characters of a question that are read."""
@@ -54,6 +57,10 @@ _RELATIVE: Final = re.compile(
     r"|(?P<day>yesterday|tomorrow))\b(?!['\u2019])",
     re.IGNORECASE,
 )
+_POINTS_BACK: Final = re.compile(
+    r"\b(?:then|at (?:the|that) time|that (?:year|month|day)|in those days)\b",
+    re.IGNORECASE,
+)
 
 
 def time_asked(text: str, now: datetime) -> datetime | None:
@@ -71,8 +78,18 @@ def time_asked(text: str, now: datetime) -> datetime | None:
     for form in _FORMS:  # from precise to vague; what one has read is not read again
         named |= {_last_moment(found.groupdict(), now) for found in form.finditer(rest)}
         rest = form.sub(" ", rest)
-    named |= {_from_today(found.groupdict(), now) for found in _RELATIVE.finditer(rest)}
+    relative = _RELATIVE.finditer(_asking(rest))
+    named |= {_from_today(found.groupdict(), now) for found in relative}
     return named.pop() if len(named) == 1 else None
+
+
+def _asking(text: str) -> str:
+    """Return the questions of a text; the whole text where none is marked or one points back."""
+    sentences = sentences_of(text)
+    questions = [each for each in sentences if each.rstrip("\"')]\u2019\u201d").endswith("?")]
+    if not questions or any(map(_POINTS_BACK.search, questions)):
+        return text
+    return "\n".join(questions)
 
 
 def _from_today(parts: dict[str, str | None], now: datetime) -> datetime | None:

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from scr.retrieval import names as words
@@ -49,6 +49,9 @@ def found(index, text, least=0.9):
         ("Søren Łukaszewicz", "where does soren lukaszewicz live"),
         ("Groß & Söhne", "Who owns gross & sohne?"),
         ("St. Louis", "Who is the mayor of St.\nLouis?"),
+        ("T3", "hotel limit for T3s please"),
+        ("API", "Who owns the APIs?"),
+        ("The X3s", "Who owns the X3s?"),
     ],
 )
 def test_a_name_is_found_in_its_spellings(name, text):
@@ -63,6 +66,9 @@ def test_a_name_is_found_in_its_spellings(name, text):
         ("Norburg", "Where is Norburgville?"),
         ("12 Woodlands Terrace", "Who built 14 Woodlands Terrace?"),
         ("HD 93250", "Where is HD 92350?"),
+        ("Pas", "Who paid for the pass?"),
+        ("Paint", "Who drew that point?"),
+        ("Bow 3", "Which bows are there?"),
     ],
 )
 def test_another_name_is_no_mention(name, text):
@@ -82,6 +88,35 @@ def test_a_misspelled_name_is_nearly_found(text):
     assert naming.name == "Louis Tribert"
     assert 0.8 < naming.similarity < 1
     assert naming.coverage > 0.4
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("Heron", "heorn databse which one"),
+        ("Policy 17", "poilcy 17 how long keep invioces"),
+        ("Torvaxil", "half life of tovraxil"),
+        ("Heron", "where does hedon run?"),
+        ("Rescue 8", "In which place is Recsue 8?"),
+    ],
+)
+def test_a_short_word_of_a_name_may_have_lost_nearly_all_its_trigrams(name, text):
+    others = ("Anna Koch", "Policy 7", "Marlow", "Castle Bridge")
+    assert found(index_of(name, *others), text, least=0.75) == [name]
+
+
+@given(
+    st.text(alphabet="abcdefghijklmnopqrstuvwxyz", min_size=5, max_size=8),
+    st.integers(0, 6),
+    st.sampled_from(["exchange", "leave out", "double"]),
+)
+def test_one_slip_in_a_short_name_is_seen_through(name, at, slip):
+    at = at % (len(name) - 1)
+    second = {"exchange": name[at + 1] + name[at], "leave out": "", "double": name[at] * 2}[slip]
+    rest = name[at + 2 :] if slip == "exchange" else name[at + 1 :]
+    written = name[:at] + second + rest
+    assume(written not in words.STOP_WORDS)
+    assert name in found(index_of(name), f"Who runs {written}?", least=0.75)
 
 
 def test_the_longest_name_wins_where_one_holds_the_other():
