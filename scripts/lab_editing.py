@@ -46,6 +46,8 @@ METHODS = (
     "memit-seq",
     "emmet",
     "alphaedit",
+    "lyaplock",
+    "mend",
 )
 MODES = (("single", 1), ("batch", 10), ("batch", 100), ("sequence", 10), ("sequence", 100))
 COLUMNS = (
@@ -73,6 +75,7 @@ def main() -> int:
     parser.add_argument("--modes", default=",".join(f"{mode} {size}" for mode, size in MODES))
     parser.add_argument("--cases", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--mend", type=Path, help="networks by `scr edit train-mend`, for mend")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     card = read_card(lab_model_path())
@@ -86,6 +89,7 @@ def main() -> int:
     held_out = unseen_texts(chats, Random(arguments.seed + 1), set(corpus))
     damage = Damage(network, tokenizer, held_out)
     bench = _Bench(network, tokenizer, cases, corpus, damage, arguments.out / "moments")
+    bench.networks = arguments.mend
     arguments.out.mkdir(parents=True, exist_ok=True)
     path = arguments.out / "lab.json"
     results: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
@@ -155,6 +159,7 @@ class _Bench:
         self.model = TransformersModel(network, tokenizer, max_tokens=LONGEST)
         self.before = ask(self.model, self.cases)
         self.cache = cache
+        self.networks: Path | None = None
 
     def base(self) -> dict[str, Any]:
         scores = [score(c, b, b) for c, b in zip(self.cases, self.before, strict=True)]
@@ -208,6 +213,8 @@ class _Bench:
                 edit.restore()
 
     def _editor(self, method: str, **options: Any) -> Any:
+        if method == "mend":
+            options["trained"] = self.networks
         return make_editor(method, corpus=self.corpus, cache=self.cache, **options)
 
 

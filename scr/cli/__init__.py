@@ -23,6 +23,7 @@ from scr.cli import (
     evaluate,
     facts,
     lab,
+    mend,
     packs,
     people,
     plans,
@@ -53,6 +54,7 @@ for group in (
 ):
     app.add_typer(group)
 app.add_typer(serve.keys, name="keys")
+editing.app.add_typer(mend.app)
 app.add_typer(editing.app, name="edit")
 app.add_typer(people.app, name="people")
 app.add_typer(lab.app, name="lab")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_origin
 
 import typer
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from rich.text import Text
 
 from scr.cli.editing_tables import (
@@ -143,18 +143,18 @@ def apply(
     from scr.editing.planning import plan_edit
     from scr.editing.reading import read_requests
 
-    _check_new(out)
+    check_new(out)
     kind = _method(method)
     name = "standard input" if requests == STANDARD else str(requests)
-    read = read_requests(_lines(requests), name=name)
-    card = _card(model)
+    read = read_requests(read_lines(requests), name=name)
+    card = card_of(model)
     by_card = _layers(kind, card)
-    chosen = {**by_card, **_settings(kind, settings or [])}
+    chosen = {**by_card, **set_values(method, kind.Params, settings or [])}
     kind(**chosen)  # a wrong setting is told before a model is loaded
     texts, held_out = _held_out(_texts(corpus, card))
-    network, tokenizer = _load(model, dtype=dtype, device=device)
+    network, tokenizer = load_model(model, dtype=dtype, device=device)
     editor = kind(corpus=texts, canary=held_out, cache=_cache(cache), seed=seed, **chosen)
-    wanted = read if plain else [_as_chat(tokenizer, request) for request in read]
+    wanted = read if plain else [as_chat(tokenizer, request) for request in read]
     given = {n: "the model's card" for n in by_card if chosen[n] == by_card[n]}
     plan = plan_edit(editor, network, tokenizer, wanted, given=given)
     if not as_json:
@@ -191,7 +191,7 @@ class _Edit:
 
     def carry_out(self, out: Path, model: str, plan: "EditPlan", *, as_json: bool) -> None:
         """Edit, save, and print answers before and after."""
-        _make(out)
+        make_folder(out)
         before = self._answers()
         with progress_bars(as_json=as_json) as observe:
             self.editor.watch(observe)
@@ -266,15 +266,15 @@ def export(
     from scr.editing.export import export_edited
     from scr.lab.model import CARD
 
-    _check_new(out)
+    check_new(out)
     saved, run = SavedEdit(folder), _run(folder)
     name = model or (run.model if run is not None else None)
     if name is None:
         raise InvalidInput(f"{folder} does not say which model was edited: name it with --model")
     chosen = dtype or (run.dtype if run is not None else "auto")
-    network, tokenizer = _load(name, dtype=chosen, device=device)
+    network, tokenizer = load_model(name, dtype=chosen, device=device)
     card = _source(name) / CARD
-    _make(out)
+    make_folder(out)
     with without_bars():
         export_edited(
             saved,
@@ -316,18 +316,19 @@ def restore(
         typer.echo(f"took {what} out of {visible(str(model))}: it is {visible(note.model)} again")
 
 
-def _lines(file: Path) -> list[bytes]:
+def read_lines(file: Path) -> list[bytes]:
     """Return lines as bytes: as text they would end at characters that JSON may hold."""
     return read_content(file).splitlines(keepends=True)
 
 
-def _check_new(folder: Path) -> None:
+def check_new(folder: Path) -> None:
     """Refuse a folder that holds anything."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InvalidInput(f"{folder} is there and is not an empty folder: name another one")
 
 
-def _make(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Make a folder that can be written to."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".scr"
@@ -353,7 +354,8 @@ def _source(model: str) -> Path:
     return lab_model_path() if model == LAB else Path(model).expanduser()
 
 
-def _load(model: str, *, dtype: str, device: str) -> tuple[Any, Any]:
+def load_model(model: str, *, dtype: str, device: str) -> tuple[Any, Any]:
+    """Return a model and its tokenizer."""
     from scr.chat.loading import load_network
 
     if device != "auto":
@@ -370,7 +372,7 @@ def _checkpoint_dtype(model: str) -> str | None:
     return str(dtype).removeprefix("torch.") if dtype is not None else None
 
 
-def _card(model: str) -> "Card | None":
+def card_of(model: str) -> "Card | None":
     """Return the card of a lab model; `None` for any other."""
     from scr.lab.model import CARD, read_card
 
@@ -400,7 +402,7 @@ def _texts(corpus: str | None, card: "Card | None") -> list[str]:
     if corpus == LAB:
         return _lab_texts(card or read_card(lab_model_path()))
     file = Path(corpus)
-    return read_texts(_lines(file), name=corpus, as_json=file.suffix == ".jsonl")
+    return read_texts(read_lines(file), name=corpus, as_json=file.suffix == ".jsonl")
 
 
 def _lab_texts(card: "Card") -> list[str]:
@@ -431,24 +433,25 @@ def _cache(given: Path | None) -> Path:
     return (Path(root) if root else Path.home() / ".cache") / "scr" / "moments"
 
 
-def _as_chat(tokenizer: Any, request: "EditRequest") -> "EditRequest":
+def as_chat(tokenizer: Any, request: "EditRequest") -> "EditRequest":
+    """Return a question as a user's message, where the model has a chat template."""
     from scr.evaluation.editing import in_chat
 
     asks = request.suffix.rstrip().endswith("?") and getattr(tokenizer, "chat_template", None)
     return in_chat(tokenizer, request) if asks else request
 
 
-def _settings(kind: "type[WeightEditor]", given: Sequence[str]) -> dict[str, Any]:
-    """Return `name=value` pairs; a value is JSON, a list with commas, or a text."""
+def set_values(method: str, kind: type[BaseModel], given: Sequence[str]) -> dict[str, Any]:
+    """Return `name=value` pairs of settings; a value is JSON, a list with commas, or a text."""
     found: dict[str, Any] = {}
     for pair in given:
         name, equals, text = pair.partition("=")
         if not equals or not name:
             raise InvalidInput(f"--set {pair!r}: write NAME=VALUE, such as --set rate=0.1")
-        field = kind.Params.model_fields.get(name)
+        field = kind.model_fields.get(name)
         if field is None:  # `corpus` and the like are options of the command
-            known = ", ".join(kind.Params.model_fields)
-            raise InvalidInput(f"--set {pair!r}: {kind.name} has no {name} (it has: {known})")
+            known = ", ".join(kind.model_fields)
+            raise InvalidInput(f"--set {pair!r}: {method} has no {name} (it has: {known})")
         found[name] = _value(text, many=get_origin(field.annotation) is tuple)
     return found
 

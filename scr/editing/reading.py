@@ -38,7 +38,7 @@ def read_requests(lines: Iterable[str | bytes], *, name: str = "") -> list[EditR
         if not line.strip():
             continue
         try:
-            request = _read(line, str(number))
+            request = read_request(parse_line(line), str(number))
             if (first := first_with.setdefault(request.id, number)) != number:
                 raise InvalidInput(f"its id {request.id!r} is that of line {first}")
             requests.append(request)
@@ -56,15 +56,13 @@ def read_requests(lines: Iterable[str | bytes], *, name: str = "") -> list[EditR
     return requests
 
 
-def _read(line: str | bytes, number: str) -> EditRequest:
-    try:
-        given: Any = json.loads(line)
-    except UnicodeDecodeError as error:
-        raise InvalidInput("it is no UTF-8") from error
-    except json.JSONDecodeError as error:
-        raise InvalidInput(f"it is no JSON ({error.msg})") from error
-    except RecursionError as error:
-        raise InvalidInput("it is nested too deeply to be a request") from error
+def read_request(given: Any, number: str) -> EditRequest:
+    """Return the request that a line's JSON is; see `read_requests`.
+
+    Raises:
+        InvalidInput: if it is none.
+        ValidationError: likewise.
+    """
     if not isinstance(given, dict):
         raise InvalidInput("it is no JSON object")
     unknown = sorted(set(given) - _FIELDS)
@@ -73,15 +71,31 @@ def _read(line: str | bytes, number: str) -> EditRequest:
             f"it has unknown fields {', '.join(unknown)} (known: {', '.join(sorted(_FIELDS))})"
         )
     if type(given.get("id")) is int:  # as benchmarks number theirs
-        given["id"] = str(given["id"])
+        given = {**given, "id": str(given["id"])}
     if "prompt" in given:
         if {"prefix", "suffix"} & set(given):
             raise InvalidInput("give prompt, or prefix and suffix, not both")
         parts = _InPrompt.model_validate({n: given.get(n) for n in _InPrompt.model_fields})
-        given.pop("prompt")
         prefix, suffix = split_prompt(parts.prompt, parts.subject)
+        given = {n: v for n, v in given.items() if n != "prompt"}
         given |= {"prefix": prefix, "suffix": suffix}
     return EditRequest(**{"id": number, "prefix": "", "suffix": "", **given})
+
+
+def parse_line(line: str | bytes) -> Any:
+    """Return the JSON of a line.
+
+    Raises:
+        InvalidInput: if it is none.
+    """
+    try:
+        return json.loads(line)
+    except UnicodeDecodeError as error:
+        raise InvalidInput("it is no UTF-8") from error
+    except json.JSONDecodeError as error:
+        raise InvalidInput(f"it is no JSON ({error.msg})") from error
+    except RecursionError as error:
+        raise InvalidInput("it is nested too deeply to be a request") from error
 
 
 class _InPrompt(BaseModel):

@@ -7,6 +7,7 @@ from scr.editing.editor import WeightEditor
 from scr.editing.finetune import FineTune, FineTuneBox, FineTuneBreadth, FineTuneMasked
 from scr.editing.lora import Lora
 from scr.editing.lyaplock import LyapLock
+from scr.editing.mend import Mend
 from scr.editing.rome import Rome, RRome
 from scr.editing.spreading import AlphaEdit, Emmet, Memit, MemitSeq
 from scr.errors import InvalidInput
@@ -26,6 +27,7 @@ EDITORS: Final[Mapping[str, type[WeightEditor]]] = {
         Emmet,
         AlphaEdit,
         LyapLock,
+        Mend,
     )
 }
 """The methods, simple ones first."""

@@ -5,13 +5,16 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scr.edits import Estimate, Split
 from scr.errors import InvalidInput
+from scr.evaluation.editing import chat_request, in_chat
 from scr.evaluation.metrics import wilson
 from scr.evaluation.models import LanguageModel, TransformersModel
-from scr.lab.chats import biography_facts
+from scr.lab.batches import chat_text
+from scr.lab.cases import draw_cases
+from scr.lab.chats import Chat, Turn, biography_facts
 from scr.lab.claims import final_answer
 from scr.lab.model import Card, export_model, load_lab_model, read_card, write_card
 from scr.lab.probes import Probe, draw_probes
@@ -19,6 +22,7 @@ from scr.lab.world import World, generate_world
 from scr.records import Record
 
 if TYPE_CHECKING:
+    from scr.editing.mend_training import MendSample
     from scr.lab.training import Trainer
 
 Observer = Callable[[str, int, int], None]
@@ -45,6 +49,38 @@ class Report(Record):
 
     seconds: float
     """Time of the whole evaluation."""
+
+
+def mend_samples(
+    card: Card, tokenizer: Any, n: int, *, seed: int = 0, split: Split = "train"
+) -> "list[MendSample]":
+    """Return edits of a lab model's world for MEND to learn from, as users' questions.
+
+    Args:
+        card: of the lab model.
+        tokenizer: its tokenizer.
+        n: how many.
+        seed: of the choice.
+        split: of the subjects and forms.
+    """
+    from scr.editing.mend_training import MendSample
+
+    found = []
+    for case in draw_cases(generate_world(card.seed, card.facts), n, seed=seed, split=split):
+        request = chat_request(tokenizer, case)
+        rephrases = []
+        for probe in case.rephrases:
+            prefix, named, suffix = probe.text.partition(case.request.subject)
+            if named and probe.style == "question":
+                parts = {"prefix": prefix, "suffix": suffix}
+                asked = case.request.model_copy(update=parts)
+                rephrases.append(in_chat(tokenizer, asked))
+        others = [
+            chat_text(Chat(None, (Turn(probe.text, probe.answer),)))
+            for probe in (*case.other_subject, *case.other_relation, *case.unrelated)
+        ]
+        found.append(MendSample(request, rephrases, others))
+    return found
 
 
 def evaluate(

@@ -69,6 +69,7 @@ def test_every_promised_command_is_there():
         "show",
         "export",
         "restore",
+        "train-mend",
     }
     assert {path[2] for path in COMMANDS if path[1] == "eval"} == {"selectivity"}
 

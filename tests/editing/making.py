@@ -1,5 +1,7 @@
 """Editors with settings that make tests quick, whatever their method."""
 
+from scr.editing.adapter import ModelAdapter
+from scr.editing.mend import MendNetworks, card_for
 from scr.editing.registry import EDITORS, make_editor
 from scr.errors import InvalidInput
 from tests.editing import tiny
@@ -24,7 +26,9 @@ def settings_of(name, **options):
 def make(name, *, moments=None, templates=tiny.TEMPLATES, architecture="gpt2", **options):
     """An editor with quick settings; a single layer where a norm follows the MLP."""
     fields = EDITORS[name].Params.model_fields
-    given = {key: value for key, value in options.items() if key not in fields}
+    given = {key: value for key, value in options.items() if key not in (*fields, "steps")}
+    if name == "mend" and "networks" not in given:
+        given["networks"] = networks_for(tiny.make_model(architecture))
     single = {"layers": (2,)} if architecture in tiny.SANDWICHED else {}
     chosen = settings_of(name, **(single | options))
     source = {"moments": moments} if moments is not None else {"corpus": tiny.CORPUS}
@@ -33,9 +37,17 @@ def make(name, *, moments=None, templates=tiny.TEMPLATES, architecture="gpt2", *
     return make_editor(name, templates=templates, **source, **given, **chosen)
 
 
+def networks_for(model, step=-5e-3, **options):
+    """MEND's networks as they are at first, but with steps downhill, and said to be trained."""
+    card = card_for(ModelAdapter(model), last=2, rank=4)
+    return MendNetworks(card.model_copy(update={"trained": 1}), step=step, **options)
+
+
 def make_idle(name, **options):
     """An editor that has no steps to take."""
     options = {"templates": tiny.BARE} | options
+    if "scale" in EDITORS[name].Params.model_fields:
+        return make(name, scale=0.0, **options)
     try:
         return make(name, steps=0, **options)
     except InvalidInput:  # where a pass is counted, not a step

@@ -15,7 +15,7 @@ QUICK = {"steps": 2}
 @pytest.mark.parametrize("name", EDITORS)
 def test_what_is_planned_is_what_changes(name, llama, tokenizer):
     before = tiny.weights(llama)
-    editor = making.make(name, **QUICK)
+    editor = making.make(name, architecture="llama", **QUICK)
     plan = plan_edit(editor, llama, tokenizer, tiny.REQUESTS)
     assert tiny.changed(llama, before) == set()
     with editor.apply(llama, tokenizer, tiny.REQUESTS) as edit:
