@@ -1,5 +1,7 @@
 """`scr edit train-mend`: the networks with which MEND edits a model."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -81,21 +83,7 @@ def train_mend(
     read, held_out = _samples(samples, validation, model, tokenizer, plain=plain)
     wanted = MendTraining.for_model(ModelAdapter(network).shape, **chosen)
     make_folder(out)
-    bars = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total} edits"),
-        TimeElapsedColumn(),
-        console=make_console(),
-        disable=as_json,
-    )
-    with bars:
-        task = bars.add_task("training", total=wanted.samples)
-
-        def observe(told: "Told") -> None:
-            shown = f"target {told.edit:.2f} nats, drift {told.drift:.3f}"
-            bars.update(task, completed=told.samples, description=shown)
-
+    with _bars(wanted.samples, quiet=as_json) as observe:
         networks = train(
             network, tokenizer, read, held_out, wanted, out, resume=resume, observe=observe
         )
@@ -108,6 +96,20 @@ def train_mend(
         f"wrote {visible(str(out))}: best after {card.trained} edits (target {last['edit']:.2f} "
         f"nats a token, drift {last['drift']:.3f} nats)"
     )
+
+
+@contextmanager
+def _bars(total: int, *, quiet: bool) -> "Iterator[Callable[[Told], None]]":
+    columns = (TextColumn("{task.description}"), BarColumn())
+    counted = (TextColumn("{task.completed}/{task.total} edits"), TimeElapsedColumn())
+    with Progress(*columns, *counted, console=make_console(), disable=quiet) as bars:
+        task = bars.add_task("training", total=total)
+
+        def observe(told: "Told") -> None:
+            shown = f"target {told.edit:.2f} nats, drift {told.drift:.3f}"
+            bars.update(task, completed=told.samples, description=shown)
+
+        yield observe
 
 
 def _samples(
