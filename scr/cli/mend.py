@@ -1,6 +1,5 @@
 """`scr edit train-mend`: the networks with which MEND edits a model."""
 
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,6 +24,8 @@ from scr.cli.render import make_console, print_json, visible
 from scr.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from scr.editing.mend_training import MendSample
     from scr.editing.mend_training import Progress as Told
 
