@@ -93,6 +93,15 @@ class ModelAdapter:
                 "give others with `layers`"
             )
 
+    def mlp_matrices(self, layers: Sequence[int]) -> "list[nn.Module]":
+        """Return all projections in the MLPs of some layers, from below.
+
+        Raises:
+            ModelNotEditable: if the model has no such layers.
+        """
+        self.check_layers(layers)
+        return [m for layer in layers for m in self.mlps[layer].modules() if is_projection(m)]
+
     def linears(self, layer: int) -> dict[str, "nn.Module"]:
         """Return the projections of one decoder layer, by their names inside it."""
         return {

@@ -8,7 +8,7 @@ code (ICT-STAR/LocFT: breadth first over all edits).
 
 from collections.abc import Iterator, Mapping, Sequence
 from random import Random
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from pydantic import Field
@@ -20,6 +20,7 @@ from scr.editing.editor import EditorParams, WeightEditor, Work
 from scr.editing.passes import Padded, head_at, injected, pad, run_to
 from scr.editing.prompts import encode
 from scr.editing.report import RequestReport
+from scr.edits import EditRequest
 
 ENOUGH = 1e-2
 """Loss of a batch below which it takes no step, and of a pass below which training ends."""
@@ -119,7 +120,7 @@ class FineTune(WeightEditor):
         """Return the layer for a model."""
         return presets.ft(shape)
 
-    def sample(self, work: Work, request: Any) -> Sample:
+    def sample(self, work: Work, request: EditRequest) -> Sample:
         """Return what is learned of a request."""
         encoded = encode(work.tokenizer, request)
         last = len(encoded.prompt) - 1
@@ -241,22 +242,32 @@ class FineTuneBox(FineTune):
         return presets.ft_box(shape)
 
 
+def teacher_forced(tokenizer: Any, request: EditRequest) -> Sample:
+    """Return prompt and target as a text of which the target is predicted."""
+    encoded = encode(tokenizer, request)
+    return Sample(encoded.ids, list(encoded.places), encoded.target)
+
+
+def with_end(tokenizer: Any, request: EditRequest) -> Sample:
+    """Return the same with the end of the text after the target, if the tokenizer has one."""
+    encoded = encode(tokenizer, request)
+    if tokenizer.eos_token_id is None:
+        return teacher_forced(tokenizer, request)
+    first = len(encoded.prompt) - 1
+    target = [*encoded.target, int(tokenizer.eos_token_id)]
+    ids = [*encoded.prompt, *target[:-1]]
+    return Sample(ids, list(range(first, first + len(target))), target)
+
+
 class FineTuneMasked(FineTune):
     """FT-M: the language model's own loss, on the target's tokens alone."""
 
     name = "ft-m"
     summary = "fine-tuning of one matrix with teacher forcing on the target"
-    with_end: ClassVar[bool] = False
 
-    def sample(self, work: Work, request: Any) -> Sample:
+    def sample(self, work: Work, request: EditRequest) -> Sample:
         """Return prompt and target; only the target is predicted."""
-        encoded = encode(work.tokenizer, request)
-        target = list(encoded.target)
-        if self.with_end and work.tokenizer.eos_token_id is not None:
-            target.append(int(work.tokenizer.eos_token_id))
-        first = len(encoded.prompt) - 1
-        ids = [*encoded.prompt, *target[:-1]]
-        return Sample(ids, list(range(first, first + len(target))), target)
+        return teacher_forced(work.tokenizer, request)
 
 
 class FineTuneBreadth(FineTuneMasked):
@@ -264,7 +275,10 @@ class FineTuneBreadth(FineTuneMasked):
 
     name = "locft-bf"
     summary = "fine-tuning breadth first over all edits: a strong plain baseline"
-    with_end = True
+
+    def sample(self, work: Work, request: EditRequest) -> Sample:
+        """Return prompt, target and its end; only the last two are predicted."""
+        return with_end(work.tokenizer, request)
 
     @classmethod
     def defaults(cls, shape: Shape) -> Mapping[str, Any]:

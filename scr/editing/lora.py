@@ -17,9 +17,8 @@ from torch import Tensor
 from scr.editing import presets
 from scr.editing.adapter import ModelAdapter, Shape, read_matrix
 from scr.editing.editor import EditorParams, WeightEditor, Work
-from scr.editing.finetune import ENOUGH, Sample, make_batch, mean_loss
+from scr.editing.finetune import ENOUGH, Sample, make_batch, mean_loss, teacher_forced
 from scr.editing.passes import hooked
-from scr.editing.prompts import encode
 from scr.editing.report import RequestReport
 from scr.errors import EditFailed, ModelNotEditable
 
@@ -71,10 +70,7 @@ class Lora(WeightEditor):
     def _edit(self, work: Work) -> list[RequestReport]:
         params, adapter = work.params, work.adapter
         adapted = _adapted(adapter, params.modules)
-        samples = []
-        for request in work.requests:
-            encoded = encode(work.tokenizer, request)
-            samples.append(Sample(encoded.ids, list(encoded.places), encoded.target))
+        samples = [teacher_forced(work.tokenizer, request) for request in work.requests]
         pairs = _initial(adapted, params.rank, self.seed)
         with work.timed("training"):
             loss, passes = _train(work, adapted, pairs, samples, self.seed)

@@ -22,9 +22,8 @@ from torch import Tensor, nn
 
 from scr.editing.adapter import ModelAdapter, Shape, is_projection, read_matrix
 from scr.editing.editor import EditorParams, WeightEditor, Work
-from scr.editing.finetune import Batch, Sample, make_batch, mean_loss
+from scr.editing.finetune import Batch, make_batch, mean_loss, teacher_forced
 from scr.editing.passes import hooked
-from scr.editing.prompts import encode
 from scr.editing.report import RequestReport
 from scr.editing.weights import fingerprint
 from scr.errors import EditFailed, InvalidInput
@@ -253,7 +252,7 @@ class Mend(WeightEditor):
             work.warnings.append("MEND's networks were trained around other weights than these")
         networks = networks.to(adapter.device, _wide(adapter)).eval()
         modules = modules_of(adapter, networks.card)
-        samples = [sample_of(work.tokenizer, request) for request in work.requests]
+        samples = [teacher_forced(work.tokenizer, request) for request in work.requests]
         with work.timed("gradient"):
             batch = make_batch(samples, adapter.device)
             loss, factors = read_factors(adapter, modules, batch, len(samples))
@@ -279,21 +278,14 @@ class Mend(WeightEditor):
         return self._networks
 
 
-def edited_modules(adapter: ModelAdapter, last: int) -> list[nn.Module]:
-    """Return the MLP matrices of the last layers, from below.
+def card_for(adapter: ModelAdapter, last: int, rank: int) -> MendCard:
+    """Return the card of networks for a model, before any training.
 
     Raises:
-        ModelNotEditable: if the model has fewer layers.
+        ModelNotEditable: if the model has fewer layers than the `last` ones to be edited.
     """
-    layers = range(adapter.depth - last, adapter.depth)
-    adapter.check_layers(layers)
-    return [m for layer in layers for m in adapter.mlps[layer].modules() if is_projection(m)]
-
-
-def card_for(adapter: ModelAdapter, last: int, rank: int) -> MendCard:
-    """Return the card of networks for a model, before any training."""
     matrices = []
-    for module in edited_modules(adapter, last):
+    for module in adapter.mlp_matrices(range(adapter.depth - last, adapter.depth)):
         outputs, inputs = read_matrix(module).shape
         matrices.append((adapter.weight_name(module), inputs, outputs))
     return MendCard(matrices=tuple(matrices), rank=rank, model_hash=fingerprint(adapter.model))
@@ -313,12 +305,6 @@ def modules_of(adapter: ModelAdapter, card: MendCard) -> list[nn.Module]:
                 f"{inputs} inputs and {outputs} outputs"
             )
     return [known[name] for name, _, _ in card.matrices]
-
-
-def sample_of(tokenizer: Any, request: Any) -> Sample:
-    """Return a request as a text of which the target is predicted."""
-    encoded = encode(tokenizer, request)
-    return Sample(encoded.ids, list(encoded.places), encoded.target)
 
 
 def read_factors(

@@ -20,14 +20,13 @@ from torch import Tensor
 
 from scr.editing.adapter import ModelAdapter, Shape, evaluating
 from scr.editing.editor import EditorParams
-from scr.editing.finetune import make_batch, mean_loss
+from scr.editing.finetune import make_batch, mean_loss, teacher_forced
 from scr.editing.mend import (
     MendNetworks,
     card_for,
     edits_of,
     modules_of,
     read_factors,
-    sample_of,
 )
 from scr.editing.passes import Padded, hooked, pad
 from scr.editing.presets import LAB
@@ -253,10 +252,10 @@ class _Run:
     ) -> tuple[Tensor, Tensor]:
         """Return the loss of the target on the edited model, and its divergence on a text."""
         adapter = self.adapter
-        batch = make_batch([sample_of(self.tokenizer, request)], adapter.device)
+        batch = make_batch([teacher_forced(self.tokenizer, request)], adapter.device)
         _, factors = read_factors(adapter, self.modules, batch, 1)
         rewritten = self.networks(factors)
-        outer = make_batch([sample_of(self.tokenizer, asked)], adapter.device)
+        outer = make_batch([teacher_forced(self.tokenizer, asked)], adapter.device)
         with hooked(*edits_of(self.modules, rewritten)):
             edit = mean_loss(adapter, outer)
         if text is None:

@@ -15,6 +15,8 @@ from scr.editing import presets
 from scr.editing.adapter import ModelAdapter, evaluating, read_matrix
 from scr.editing.finetune import FineTune
 from scr.editing.lora import Lora
+from scr.editing.mend import Mend
+from scr.editing.merging import Merge
 from scr.editing.moments import ENOUGH, held_moments
 from scr.editing.passes import head_at
 from scr.editing.prompts import check_requests, encode
@@ -209,6 +211,14 @@ def _effort(
             passes=3 * above * params.steps * batches,
             tokens=3 * above * params.steps * whole,
             predictions=3 * params.steps * targets,
+            solves=0,
+        )
+    if isinstance(editor, Mend | Merge):
+        most = params.epochs * params.steps if isinstance(editor, Merge) else 1
+        return _Effort(
+            passes=3 * most * count,
+            tokens=3 * most * whole,
+            predictions=3 * most * targets,
             solves=0,
         )
     if isinstance(editor, Rome | SpreadEditor):

@@ -130,6 +130,14 @@ def locft(shape: Shape) -> dict[str, Any]:
     return {**ft(shape), "layers": (layer,), "order": "breadth", "batch": 100}
 
 
+def merge(shape: Shape) -> dict[str, Any]:
+    """Return those of robust fine-tuning and merging: the layer of breadth-first fine-tuning."""
+    values: dict[str, Any] = {"layers": locft(shape)["layers"]}
+    if shape == LAB:
+        values |= {"rate": 1e-3}
+    return values
+
+
 def lora(shape: Shape) -> dict[str, Any]:
     """Return LoRA's steps, and where attention is not usual what is adapted instead."""
     values: dict[str, Any] = {"steps": _LORA_STEPS.get(shape, 50)}

@@ -8,6 +8,7 @@ from scr.editing.finetune import FineTune, FineTuneBox, FineTuneBreadth, FineTun
 from scr.editing.lora import Lora
 from scr.editing.lyaplock import LyapLock
 from scr.editing.mend import Mend
+from scr.editing.merging import Merge
 from scr.editing.rome import Rome, RRome
 from scr.editing.spreading import AlphaEdit, Emmet, Memit, MemitSeq
 from scr.errors import InvalidInput
@@ -28,6 +29,7 @@ EDITORS: Final[Mapping[str, type[WeightEditor]]] = {
         AlphaEdit,
         LyapLock,
         Mend,
+        Merge,
     )
 }
 """The methods, simple ones first."""

@@ -17,6 +17,7 @@ def settings_of(name, **options):
         "lyaplock": {"moment_weight": 10.0},
         "lora": {"rank": 2, "dropout": 0.0},
         "memit": {"moment_weight": 10.0},
+        "merge": {"rate": 1e-3, "epochs": 2},
         "memit-seq": {"moment_weight": 10.0},
     }.get(name, {})
     chosen = {key: value for key, value in quick.items() if key in fields} | own
@@ -46,7 +47,7 @@ def networks_for(model, step=-5e-3, **options):
 def make_idle(name, **options):
     """An editor that has no steps to take."""
     options = {"templates": tiny.BARE} | options
-    if "scale" in EDITORS[name].Params.model_fields:
+    if "scale" in EDITORS[name].Params.model_fields:  # how far it goes
         return make(name, scale=0.0, **options)
     try:
         return make(name, steps=0, **options)

@@ -7,17 +7,15 @@ from hypothesis import strategies as st
 
 from scr.editing import make_editor
 from scr.editing.adapter import ModelAdapter, evaluating, read_matrix
-from scr.editing.finetune import make_batch
+from scr.editing.finetune import make_batch, teacher_forced
 from scr.editing.mend import (
     Factors,
     MendNetworks,
     Normalizer,
     card_for,
-    edited_modules,
     edits_of,
     modules_of,
     read_factors,
-    sample_of,
 )
 from scr.editing.mend_training import MendSample, MendTraining, train_mend
 from scr.editing.passes import hooked
@@ -47,8 +45,8 @@ def quick(**options):
 def test_the_factors_are_those_of_the_gradient(architecture, tokenizer):
     model = tiny.make_model(architecture)
     adapter = ModelAdapter(model)
-    modules = edited_modules(adapter, 2)
-    batch = make_batch([sample_of(tokenizer, r) for r in tiny.REQUESTS], adapter.device)
+    modules = adapter.mlp_matrices((2, 3))
+    batch = make_batch([teacher_forced(tokenizer, r) for r in tiny.REQUESTS], adapter.device)
     with evaluating(model):
         _, factors = read_factors(adapter, modules, batch, len(tiny.REQUESTS))
         for module in modules:
@@ -66,7 +64,7 @@ def test_fresh_networks_only_normalize(gpt2, tokenizer):
     networks = networks_for(gpt2, step=1.0).double()  # statistics of nothing: as they are
     adapter = ModelAdapter(gpt2)
     modules = modules_of(adapter, networks.card)
-    batch = make_batch([sample_of(tokenizer, tiny.REQUESTS[0])], adapter.device)
+    batch = make_batch([teacher_forced(tokenizer, tiny.REQUESTS[0])], adapter.device)
     with evaluating(gpt2):
         _, factors = read_factors(adapter, modules, batch, 1)
     for own, rewritten in zip(factors, networks.eval()(factors), strict=True):
@@ -79,7 +77,7 @@ def test_an_edit_in_hooks_is_the_edit_in_the_weights(gpt2, tokenizer):
     adapter = ModelAdapter(gpt2)
     modules = modules_of(adapter, networks.card)
     ids = torch.tensor([tokenizer("The capital of Kestria is")["input_ids"]])
-    batch = make_batch([sample_of(tokenizer, tiny.REQUESTS[0])], adapter.device)
+    batch = make_batch([teacher_forced(tokenizer, tiny.REQUESTS[0])], adapter.device)
     with evaluating(gpt2):
         _, factors = read_factors(adapter, modules, batch, 1)
         with torch.no_grad(), hooked(*edits_of(modules, networks(factors))):
@@ -90,7 +88,7 @@ def test_an_edit_in_hooks_is_the_edit_in_the_weights(gpt2, tokenizer):
 
 def test_the_change_has_no_more_rank_than_the_edit_has_tokens(gpt2, tokenizer):
     edit = make("mend").apply(gpt2, tokenizer, tiny.REQUESTS[:1])
-    tokens = len(sample_of(tokenizer, tiny.REQUESTS[0]).ids)
+    tokens = len(teacher_forced(tokenizer, tiny.REQUESTS[0]).ids)
     for delta in edit.deltas.values():
         assert 0 < int(torch.linalg.matrix_rank(delta, rtol=1e-9)) <= tokens
 
